@@ -1,0 +1,88 @@
+"""The judgement of one window of a model, as published on the results topic."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Verdict = Literal["ok", "drift", "insufficient", "reference_too_short", "no_baseline"]
+Severity = Literal["", "minor", "moderate", "major"]
+
+
+class Test(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One test of one feature: what was measured, what noise alone would show, the alarm line."""
+
+    value: float
+    noise: float
+    line: float
+    effect: float
+    interval: tuple[float, float] | None = None
+    drifted: bool = False
+
+
+class FeatureVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The decision about one feature in one window.
+
+    `tests` is keyed by the test's name: ``psi``, ``ks``, ``location``, ``scale``, ``growth``,
+    ``share``. `counts` are the current rows per bin of the baseline (`bins` names them), so that
+    a distribution can be drawn and judged again without raw rows.
+    """
+
+    feature: str
+    verdict: Verdict
+    severity: Severity = ""
+    reason: str = ""
+    tests: dict[str, Test] = {}
+    rows: int = 0
+    missing: int = 0
+    unseen: int = 0
+    type_errors: int = 0
+    before: str = ""
+    after: str = ""
+    top_bins: list[tuple[str, float, float]] = []
+    counts: list[int] = []
+
+
+class Warning(msgspec.Struct, frozen=True):
+    """A change point of a sequential detector. Alone it never pages."""
+
+    feature: str
+    detector: str
+    time: int
+    before: float
+    after: float
+
+
+class Result(msgspec.Struct, frozen=True):
+    """All features of one (model, slice, scale, window).
+
+    Identity is (run_id, model, baseline_id, slice, scale, window_start). `revision` grows with the
+    rows the window was judged from (two for each row counted or late, one more once sealed), so it
+    is a function of the data alone; a higher one replaces a lower one. Only `produced_at` depends
+    on the wall clock.
+    """
+
+    run_id: str
+    model: str
+    version: str
+    slice: str
+    scale: int
+    window_start: int
+    window_end: int
+    revision: int
+    sealed: bool
+    rows: int
+    late_rows: int
+    baseline_id: str
+    monitor_version: int
+    state: Verdict
+    features: list[FeatureVerdict]
+    warnings: list[Warning] = []
+    flags: list[str] = []
+    unknown_features: int = 0
+    produced_at: int = 0
+
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(Result).decode

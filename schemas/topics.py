@@ -1,0 +1,42 @@
+"""Every topic, once: name, key, partitions, cleanup. Nothing else spells a topic's name."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+DAY_MS = 86_400_000
+
+
+class Topic(msgspec.Struct, frozen=True):
+    """One Kafka topic. `partitions` 0 means the configured number; -1 retention is unlimited."""
+
+    name: str
+    key: str
+    carries: str
+    cleanup: Literal["delete", "compact", "compact,delete"] = "delete"
+    retention_ms: int = 7 * DAY_MS
+    partitions: int = 0
+    ours: bool = True
+
+
+EVENTS = Topic("drift.events.v1", "anything", "inference events of models", ours=False)
+FEEDBACK = Topic("drift.feedback.v1", "anything", "labels, thumbs, ratings and other feedback", ours=False)
+SPANS = Topic("otlp_spans", "trace id or none", "OTLP trace export requests", ours=False)
+EVIDENCE = Topic("drift.evidence.v1", "model", "partial counts, watermarks, commands: the judge's one input")
+RESULTS = Topic("drift.results.v1", "model", "verdicts and warnings, JSON")
+ALERTS = Topic("drift.alerts.v1", "episode id", "each state of an alert", cleanup="compact,delete", retention_ms=90 * DAY_MS)
+BASELINES = Topic("drift.baselines.v1", "model/version", "baselines, chunked", cleanup="compact", retention_ms=-1, partitions=1)
+MONITORS = Topic("drift.monitors.v1", "model/version", "monitors", cleanup="compact", retention_ms=-1, partitions=1)
+LEARNING = Topic("drift.learning.v1", "model", "rows of models that have no baseline yet")
+DEAD = Topic("drift.dead.v1", "original key", "messages that could not be used, whole, with the reason", retention_ms=30 * DAY_MS)
+
+
+def snapshots(agent: str) -> Topic:
+    """Return the topic of an agent's snapshots; it has as many partitions as the agent's input."""
+    return Topic(f"drift.snapshots.{agent}.v1", "model segment", f"state of {agent}", retention_ms=-1)
+
+
+SNAPSHOTS = tuple(snapshots(agent) for agent in ("profile", "judge", "learn"))
+ALL: tuple[Topic, ...] = (EVENTS, FEEDBACK, SPANS, EVIDENCE, RESULTS, ALERTS, BASELINES, MONITORS, LEARNING, DEAD, *SNAPSHOTS)
