@@ -61,3 +61,15 @@ class Batch(NamedTuple):
     ids: list[str | None] | None = None
     offsets: Times = np.empty(0, np.int64)
     record_times: Times = np.empty(0, np.int64)
+
+    def take(self, rows: Any) -> Batch:
+        """Return the batch at the given row indices or mask."""
+        ids = None if self.ids is None else np.array(self.ids, object)[rows].tolist()
+        columns = {name: column.take(rows) for name, column in self.columns.items()}
+        return self._replace(
+            times=self.times[rows],
+            columns=columns,
+            ids=ids,
+            offsets=self.offsets[rows],
+            record_times=self.record_times[rows],
+        )
