@@ -31,7 +31,13 @@ def _library() -> ctypes.CDLL:
     librdkafka it was built with, so no file name of a wheel is spelled here.
     """
     lib = ctypes.CDLL(cimpl.__file__)
-    pointer, text, integer, int16, int64 = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_int16, ctypes.c_int64
+    pointer, text, integer, int16, int64 = (
+        ctypes.c_void_p,
+        ctypes.c_char_p,
+        ctypes.c_int,
+        ctypes.c_int16,
+        ctypes.c_int64,
+    )
     signatures: dict[str, tuple[type | None, list[type]]] = {
         "rd_kafka_conf_new": (pointer, []),
         "rd_kafka_conf_set": (integer, [pointer, text, text, text, ctypes.c_size_t]),

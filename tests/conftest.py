@@ -1,0 +1,78 @@
+"""Fixtures every room may use: brokers, and the strictness of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+
+from tests.brokers import Broker, Embedded, Kafka, start_kafka
+from tests.real import STRICT
+
+
+@pytest.fixture
+def embedded_broker() -> Iterator[Callable[[Mapping[str, int]], Embedded]]:
+    """Return a function that starts an embedded broker of this test's own with the given topics."""
+    started: list[Embedded] = []
+
+    def start(topics: Mapping[str, int], n_brokers: int = 1) -> Embedded:
+        started.append(Embedded(topics, n_brokers))
+        return started[-1]
+
+    yield start
+    for broker in started:
+        broker.close()
+
+
+@pytest.fixture(scope="session")
+def shared_embedded_broker() -> Iterator[Embedded]:
+    """One embedded broker for the whole run; make topics on it under `unique` names and inject no faults."""
+    broker = Embedded({})
+    yield broker
+    broker.close()
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """Apache Kafka 4 for the whole run; a test that kills it has to restart it."""
+    broker = start_kafka(tmp_path_factory.mktemp("kafka"))
+    yield broker
+    broker.close()
+
+
+@pytest.fixture(scope="session", params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """Each test that asks for it runs twice: on the embedded broker and on Apache Kafka."""
+    name = "kafka" if request.param == "kafka" else "shared_embedded_broker"
+    chosen: Broker = request.getfixturevalue(name)
+    return chosen
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that uses Apache Kafka, so that ``-m 'not kafka'`` leaves it out."""
+    for item in items:
+        if "kafka" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.kafka)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was not tested here and why."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if not skipped:
+        return
+    reasons = Counter(
+        str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr) for report in skipped
+    )
+    terminalreporter.section("NOT TESTED HERE", sep="!", yellow=True, bold=True)
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"{count:4d} test(s): {reason.removeprefix('Skipped: ')}")
+    if STRICT:
+        terminalreporter.line("STRICT=1: each of these counts as a failure.", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Let a strict run with anything skipped fail."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if STRICT and exitstatus == pytest.ExitCode.OK and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
