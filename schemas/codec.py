@@ -1,0 +1,120 @@
+"""How integers, checksums and origins are written; shared by evidence and snapshots."""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+import cramjam
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = NDArray[np.int64]
+_WIDTHS = (np.dtype("<u1"), np.dtype("<u2"), np.dtype("<u4"), np.dtype("<i8"))
+MAX_CELLS = 4_000_000
+
+
+class CorruptError(Exception):
+    """Bytes that are not what was written."""
+
+
+def encode_counts(counts: Counts) -> bytes:
+    """Encode a vector of integers: the narrowest width that holds it, then zstd.
+
+    >>> decode_counts(encode_counts(np.array([0, 3, 70000]))).tolist()
+    [0, 3, 70000]
+    """
+    low, high = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
+    width = 3 if low < 0 else next(i for i in range(4) if i == 3 or high < 1 << (8 * _WIDTHS[i].itemsize))
+    plain = counts.astype(_WIDTHS[width]).tobytes()
+    return bytes((width,)) + bytes(cramjam.zstd.compress(plain, level=1))
+
+
+def decode_counts(data: bytes) -> Counts:
+    """Return the vector written by `encode_counts`.
+
+    Raises
+    ------
+    CorruptError
+        When the bytes are damaged or longer than `MAX_CELLS` integers.
+    """
+    try:
+        dtype = _WIDTHS[data[0]]
+        plain = decompress(data[1:], MAX_CELLS * 8)
+        return np.frombuffer(plain, dtype).astype(np.int64)
+    except (IndexError, ValueError) as error:
+        raise CorruptError(f"counts: {error}") from None
+
+
+def compress(data: bytes) -> bytes:
+    """Compress with zstd, level 1."""
+    return bytes(cramjam.zstd.compress(data, level=1))
+
+
+def decompress(data: bytes, limit: int) -> bytes:
+    """Decompress zstd data that is at most `limit` bytes long."""
+    source = cramjam.Buffer(data)
+    out = cramjam.Buffer()
+    try:
+        n = cramjam.zstd.decompress_into(source, out)
+    except cramjam.DecompressionError as error:
+        raise CorruptError(str(error)) from None
+    if n > limit:
+        raise CorruptError(f"{n} bytes where at most {limit} are allowed")
+    out.seek(0)
+    return bytes(out.read())
+
+
+def crc(data: bytes) -> int:
+    """Return the CRC-32 of the bytes."""
+    return zlib.crc32(data)
+
+
+def murmur2(data: bytes) -> int:
+    """Return Kafka's murmur2 hash, made positive, as its Java partitioner does.
+
+    Source: Apache Kafka, ``org.apache.kafka.common.utils.Utils.murmur2``.
+
+    >>> murmur2(b"21") & 0xFFFFFFFF == (-973932308) & 0x7FFFFFFF
+    True
+    """
+    m = 0x5BD1E995
+    length = len(data)
+    h = (0x9747B28C ^ length) & 0xFFFFFFFF
+    for i in range(0, length - length % 4, 4):
+        k = int.from_bytes(data[i : i + 4], "little") * m & 0xFFFFFFFF
+        k = (k ^ (k >> 24)) * m & 0xFFFFFFFF
+        h = (h * m & 0xFFFFFFFF) ^ k
+    if tail := data[length - length % 4 :]:
+        h = (h ^ int.from_bytes(tail, "little")) * m & 0xFFFFFFFF
+    h = (h ^ (h >> 13)) * m & 0xFFFFFFFF
+    return (h ^ (h >> 15)) & 0x7FFFFFFF
+
+
+def partition_of(key: str, n_partitions: int) -> int:
+    """Return the partition that everything about this key goes to."""
+    return murmur2(key.encode()) % n_partitions
+
+
+class Origin(NamedTuple):
+    """Which record made a record of ours, and as which of its outputs.
+
+    Origins of one partition are ordered; a consumer skips what is not newer than the last it saw.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    ordinal: int
+
+    HEADER = "drift-origin"
+
+    def encode(self) -> bytes:
+        """Write as ``topic/partition/offset/ordinal``."""
+        return "/".join(map(str, self)).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Origin:
+        """Read what `encode` wrote."""
+        topic, partition, offset, ordinal = data.decode().rsplit("/", 3)
+        return cls(topic, int(partition), int(offset), int(ordinal))

@@ -1,0 +1,61 @@
+"""What the engine asks of an agent's logic: plain state of one input partition, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from schemas.records import Record
+from streams.engine.outbox import Output
+
+
+class Reading(NamedTuple):
+    """Records a stage wants to see again: offsets [start, end) of its own input partition."""
+
+    name: str
+    start: int
+    end: int
+
+
+class Stage(Protocol):
+    """State = a pure function of the records of one partition below a position.
+
+    The engine calls one stage from one task at a time. Raising means that the state can no longer
+    be trusted: the worker leaves without committing.
+    """
+
+    def update(self, records: Sequence[Record]) -> list[Output]:
+        """Take the next records, in offset order; return what is to be produced."""
+        ...
+
+    def flush(self, now_ms: int, *, caught_up: bool) -> list[Output]:
+        """Return what is worth showing now; must not change what is counted.
+
+        `caught_up` says that the partition has been read to its end, so the wall clock may speak
+        for idle sources.
+        """
+        ...
+
+    def readings(self) -> Sequence[Reading]:
+        """Return which earlier records are wanted; empty for most stages."""
+        ...
+
+    def read(self, reading: Reading, records: Sequence[Record]) -> list[Output]:
+        """Take the records of one reading, complete and in order."""
+        ...
+
+    def before_checkpoint(self) -> None:
+        """Make decisions that may only take effect with a durable checkpoint; the engine waits for it."""
+        ...
+
+    def segments(self) -> Mapping[str, int]:
+        """Return the names of the state's segments, each with a number that changes with its content."""
+        ...
+
+    def encode(self, segment: str) -> bytes:
+        """Return one segment's bytes."""
+        ...
+
+    def restore(self, segments: Mapping[str, bytes]) -> None:
+        """Take the state that `encode` gave; called once, on a new stage."""
+        ...

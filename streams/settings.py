@@ -1,0 +1,125 @@
+"""Every setting, once: environment ``DRIFTGAUGE_…`` first, then secrets, then ``driftgauge.toml``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+CONFIG_FILE = "DRIFTGAUGE_CONFIG"
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the text names it and the fix."""
+
+
+class Settings(BaseSettings):
+    """All settings of all roles. Environment variables are the names in capitals with the prefix.
+
+    A secret may also stand in a file named like the variable in lower case, in the folder
+    `DRIFTGAUGE_SECRETS_DIR`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DRIFTGAUGE_", extra="forbid", validate_default=True)
+
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port with commas between")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_ca_file: Path | None = None
+    ssl_cert_file: Path | None = None
+    ssl_key_file: Path | None = None
+    group: str = Field("driftgauge", description="prefix of the consumer groups, one group a role")
+    partitions: int = Field(8, ge=1, le=1024, description="partitions of topics made by `topics create`")
+    replication: int = Field(1, ge=1, le=9, description="replicas of topics made by `topics create`")
+    session_timeout_s: float = Field(15.0, ge=1, le=300)
+    checkpoint_s: float = Field(10.0, gt=0, le=600, description="seconds between checkpoints")
+    flush_s: float = Field(1.0, gt=0, le=60, description="seconds between partial results for display")
+    max_features: int = Field(2_000, ge=1, le=20_000)
+    max_models: int = Field(10_000, ge=1)
+    embedded: bool = Field(False, description="the broker is the embedded one")
+
+    clickhouse_url: str | None = Field(None, description="HTTP address, as http://127.0.0.1:8123")
+    clickhouse_user: str = "default"
+    clickhouse_password: SecretStr = SecretStr("")
+    clickhouse_database: str = "driftgauge"
+
+    slack_webhook_url: SecretStr | None = None
+    otlp_endpoint: str | None = Field(None, description="OTLP/HTTP address spans are forwarded to")
+    otlp_headers: dict[str, SecretStr] = {}
+
+    bind: str = Field("127.0.0.1", description="address of the panel and of every role's /metrics")
+    panel_port: int = Field(8600, ge=0, le=65535)
+    panel_url: str | None = Field(None, description="address of the panel as people reach it, for links")
+    panel_token: SecretStr | None = None
+    insecure: bool = Field(False, description="allow the panel on another address without a token")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of the role's /metrics; 0 takes the role's own")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: arguments, environment, secret files, the TOML file."""
+        del dotenv_settings
+        path = Path(os.environ.get(CONFIG_FILE, "driftgauge.toml"))
+        toml = TomlConfigSettingsSource(settings_cls, path if path.exists() else None)
+        return init_settings, env_settings, file_secret_settings, toml
+
+    @property
+    def panel_address(self) -> str:
+        """The panel's address for links in messages."""
+        return (self.panel_url or f"http://{self.bind}:{self.panel_port}").rstrip("/")
+
+
+def load(**overrides: object) -> Settings:
+    """Read the settings.
+
+    Raises
+    ------
+    SettingsError
+        With one line for each wrong setting: its variable, what is wrong with it, never a secret.
+    """
+    named = os.environ.get(CONFIG_FILE)
+    if named and not Path(named).exists():
+        raise SettingsError(f"{CONFIG_FILE}: there is no file {named}")
+    unknown = _unknown_variables()
+    if unknown:
+        raise SettingsError("\n".join(unknown))
+    try:
+        secrets = os.environ.get("DRIFTGAUGE_SECRETS_DIR")
+        return Settings(_secrets_dir=secrets, **overrides)  # type: ignore[call-arg, arg-type]  # pydantic's own
+    except ValidationError as error:
+        lines = [f"DRIFTGAUGE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
+        raise SettingsError("\n".join(lines)) from None
+    except ValueError as error:
+        raise SettingsError(f"{named or 'driftgauge.toml'}: {error}") from None
+
+
+NOT_SETTINGS = {CONFIG_FILE, "DRIFTGAUGE_SECRETS_DIR"}
+CLIENT_PREFIXES = ("DRIFTGAUGE_CLIENT_", "DRIFTGAUGE_TEST_", "DRIFTGAUGE_KAFKA_")
+
+
+def _unknown_variables() -> list[str]:
+    """Name the variables that look like settings and are none: a typing error would go unseen."""
+    known = {f"DRIFTGAUGE_{name.upper()}" for name in Settings.model_fields} | NOT_SETTINGS
+    names = (name.upper() for name in os.environ if name.upper().startswith("DRIFTGAUGE_"))
+    return [
+        f"{name}: there is no such setting"
+        for name in sorted(names)
+        if name not in known and not name.startswith(CLIENT_PREFIXES)
+    ]
