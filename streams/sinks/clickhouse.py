@@ -1,0 +1,358 @@
+"""Rows into ClickHouse: once under FINAL whatever fails, and in time.
+
+An insert is repeated until the store has confirmed it or refused the rows. Its deduplication token is the place
+the rows come from (topic, partition, first and last offset) and a digest of the rows: a repeat is dropped by the
+store, while other rows that bear the same offsets, because an embedded broker started over, are not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from importlib.resources import files
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import cramjam
+import pyarrow as pa
+from clickhouse_connect import get_async_client
+from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.exceptions import Error
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from streams.sinks import tables
+from streams.sinks.errors import SinkError, SinkMisconfigured, SinkRejected, SinkUnavailable
+from streams.sinks.rows import Rows, merge
+
+SINK = "clickhouse"
+ROWS_PER_INSERT = 100_000
+COMPRESSED_FROM_BYTES = 64_000
+INSERT_SETTINGS = {"async_insert": "0", "insert_deduplicate": "1", "max_partitions_per_insert_block": "0"}
+
+_log = logging.getLogger(__name__)
+_STATUS = re.compile(r"HTTP status (\d+)")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ROWS_AT_FAULT = frozenset(
+    [6, 8, 10, 16, 20, 25, 26, 27, 33, 36, 38, 41, 43, 44, 50, 53, 62, 69, 70, 72, 117, 131, 190, 307, 321, 349, 377, 441]
+)
+_SETTING_AT_FAULT = {
+    **dict.fromkeys([192, 193, 194, 497, 516], "user, password or its rights (DRIFTGAUGE_CLICKHOUSE_USER, …_PASSWORD)"),
+    **dict.fromkeys([46, 47, 60, 81], "the tables are not those of this version: run the store role's migrations"),
+    **dict.fromkeys([115, 164], "the user may not use a setting of ours (async_insert, insert_deduplication_token)"),
+}
+
+
+class _Temporary(Exception):
+    """An attempt failed in a way that passes."""
+
+
+class ClickHouse:
+    """The store, over HTTP.
+
+    Parameters
+    ----------
+    url
+        ``http://host:port`` or ``https://…``.
+    database
+        Made by `migrate` when it is not there.
+    timeout_s
+        For one attempt, in seconds.
+    retry_wait_s
+        Shortest and longest pause between attempts, in seconds; in between it doubles, with jitter.
+    on_retry
+        Called with the sink's name each time an attempt failed and will be repeated.
+
+    Raises
+    ------
+    SinkMisconfigured
+        When the address or the database's name cannot be one.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        database: str = "driftgauge",
+        user: str = "default",
+        password: str = "",
+        timeout_s: float = 60.0,
+        retry_wait_s: tuple[float, float] = (0.1, 30.0),
+        on_retry: Callable[[str], None] | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise SinkMisconfigured("DRIFTGAUGE_CLICKHOUSE_URL: expected http://host:8123 or https://host:8443")
+        if parts.username or parts.password:
+            raise SinkMisconfigured("DRIFTGAUGE_CLICKHOUSE_URL: give user and password in settings of their own")
+        if not _NAME.fullmatch(database):
+            raise SinkMisconfigured("DRIFTGAUGE_CLICKHOUSE_DATABASE: letters, digits and _, not starting with a digit")
+        self.database = database
+        self._address: dict[str, Any] = {
+            "host": parts.hostname,
+            "port": parts.port or (8443 if parts.scheme == "https" else 8123),
+            "interface": parts.scheme,
+            "proxy_path": parts.path.strip("/"),
+            "username": user,
+            "password": password,
+        }
+        self._timeout_s = timeout_s
+        self._retry_wait_s = retry_wait_s
+        self._on_retry = on_retry
+        self._client: AsyncClient | None = None
+        self._connecting = asyncio.Lock()
+
+    async def migrate(self) -> list[str]:
+        """Bring the database to this version; several may do so at once.
+
+        Returns
+        -------
+        The names of the migrations applied now.
+
+        Raises
+        ------
+        SinkMisconfigured
+            When an applied migration differs from ours, or rights are missing.
+        """
+        await self._again(lambda client: client.command(f"CREATE DATABASE IF NOT EXISTS {self.database}"), "migrate")
+        await self._run(
+            "CREATE TABLE IF NOT EXISTS migrations (number UInt32, name String, digest String, "
+            "applied DateTime DEFAULT now()) ENGINE = ReplacingMergeTree ORDER BY number"
+        )
+        known = {name: digest for name, digest in await self.query("SELECT name, digest FROM migrations FINAL", wait=True)}
+        applied = []
+        for name, text in migrations():
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            if known.get(name, digest) != digest:
+                raise SinkMisconfigured(f"migration {name} of database {self.database} is not the one of this version")
+            if name in known:
+                continue
+            for statement in statements(text):
+                await self._run(statement)
+            values = {"number": int(name[:3]), "name": name, "digest": digest}
+            await self._run(
+                "INSERT INTO migrations (number, name, digest) SELECT {number:UInt32}, {name:String}, {digest:String}", values
+            )
+            applied.append(name)
+        return applied
+
+    async def insert(self, table: str, rows: pa.RecordBatch | pa.Table, token: str) -> int:
+        """Insert rows and return how many, once the store has confirmed them; repeats for ever what is temporary.
+
+        Parameters
+        ----------
+        table
+            One of `tables.TABLES`.
+        token
+            Where the rows come from: ``topic/partition/first-last``.
+
+        Raises
+        ------
+        SinkRejected
+            When the rows are at fault: they belong into the dead letters.
+        SinkMisconfigured
+            When the address, the tables or the rights are at fault: the rows are fine.
+        """
+        schema = tables.TABLES[table]
+        whole = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
+        for start in range(0, whole.num_rows, ROWS_PER_INSERT):
+            part = whole.slice(start, ROWS_PER_INSERT)
+            body, compression, digest = await asyncio.to_thread(_encode, part, schema)
+            settings = {**INSERT_SETTINGS, "insert_deduplication_token": f"{token}/{digest}"}
+
+            async def attempt(
+                client: AsyncClient,
+                body: bytes = body,
+                compression: str | None = compression,
+                settings: dict[str, str] = settings,
+            ) -> Any:
+                # An iterator as the body keeps the client from repeating the request behind our back.
+                return await client.raw_insert(
+                    f"{self.database}.{table}", schema.names, _once(body), settings, "ArrowStream", compression
+                )
+
+            await self._again(attempt, f"insert into {table}")
+        return whole.num_rows
+
+    async def query(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, *, wait: bool = False
+    ) -> Sequence[Sequence[Any]]:
+        """Return the rows of a SELECT; `parameters` are bound by the server (``{name:Type}``).
+
+        Raises
+        ------
+        SinkUnavailable
+            When the store does not answer; with `wait` it is asked until it does.
+        SinkMisconfigured
+            When the tables, the user or the statement are at fault.
+        """
+
+        async def attempt(client: AsyncClient) -> Any:
+            return (await client.query(sql, dict(parameters or {}), settings={"database": self.database})).result_rows
+
+        rows: Sequence[Sequence[Any]] = await (self._again if wait else self._now)(attempt, "query")
+        return rows
+
+    async def ping(self) -> bool:
+        """Return whether the store answers."""
+        try:
+            return await self.query("SELECT 1", wait=False) is not None
+        except SinkError:
+            return False
+
+    async def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _run(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
+        settings = {"database": self.database, "async_insert": "0"}
+        await self._again(lambda client: client.command(statement, dict(parameters or {}), settings=settings), "migrate")
+
+    async def _connected(self) -> AsyncClient:
+        async with self._connecting:
+            if self._client is None:
+                self._client = await get_async_client(
+                    **self._address,
+                    connect_timeout=min(10.0, self._timeout_s),
+                    send_receive_timeout=self._timeout_s,
+                    query_retries=0,
+                    autogenerate_session_id=False,
+                    show_clickhouse_errors="scrub",
+                )
+            return self._client
+
+    async def _attempt(self, work: Callable[[AsyncClient], Any], what: str) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await work(await self._connected())
+        except TimeoutError:
+            raise _Temporary(f"no answer within {self._timeout_s:g} s") from None
+        except Error as error:
+            raise _judged(error, what) from error
+
+    async def _now(self, work: Callable[[AsyncClient], Any], what: str) -> Any:
+        try:
+            return await self._attempt(work, what)
+        except _Temporary as temporary:
+            raise SinkUnavailable(f"ClickHouse does not answer: {temporary}") from temporary
+
+    async def _again(self, work: Callable[[AsyncClient], Any], what: str) -> Any:
+        shortest, longest = self._retry_wait_s
+        retrying = AsyncRetrying(
+            wait=wait_random_exponential(multiplier=shortest, min=shortest, max=longest),
+            retry=retry_if_exception_type(_Temporary),
+            before_sleep=lambda state: self._count_retry(state, what),
+        )
+        return await retrying(self._attempt, work, what)
+
+    def _count_retry(self, state: RetryCallState, what: str) -> None:
+        assert state.outcome is not None
+        _log.warning("ClickHouse, %s, attempt %d: %s", what, state.attempt_number, state.outcome.exception())
+        if self._on_retry is not None:
+            self._on_retry(SINK)
+
+
+class Writer:
+    """Collects the rows of one topic-partition and inserts them in few large pieces.
+
+    Parameters
+    ----------
+    store
+        Where to.
+    topic, partition
+        Where the rows come from.
+    """
+
+    def __init__(self, store: ClickHouse, topic: str, partition: int) -> None:
+        self._store = store
+        self._origin = f"{topic}/{partition}"
+        self._parts: list[Rows] = []
+        self._offsets: list[int] = []
+        self.n_rows = 0
+
+    def add(self, rows: Rows, first_offset: int, last_offset: int | None = None) -> None:
+        """Collect rows that come from these offsets; nothing is written yet."""
+        self._parts.append(rows)
+        self._offsets += (first_offset, first_offset if last_offset is None else last_offset)
+        self.n_rows += sum(batch.num_rows for batch in rows.values())
+
+    async def flush(self) -> int:
+        """Write what was collected and return the number of rows; only then may offsets be committed.
+
+        When it raises, what was collected is still there; writing it again is harmless.
+        """
+        if not self._parts:
+            return 0
+        n_parts, n_offsets = len(self._parts), len(self._offsets)
+        token = f"{self._origin}/{min(self._offsets)}-{max(self._offsets)}"
+        n_written = 0
+        for table, rows in merge(self._parts[:n_parts]).items():
+            n_written += await self.write(table, rows, token)
+        del self._parts[:n_parts], self._offsets[:n_offsets]
+        self.n_rows -= n_written
+        return n_written
+
+    async def write(self, table: str, rows: pa.RecordBatch | pa.Table, token: str) -> int:
+        """Insert rows at once; see `ClickHouse.insert`."""
+        return await self._store.insert(table, rows, token)
+
+
+def migrations() -> list[tuple[str, str]]:
+    """Return (file name, SQL) of every migration, in order."""
+    folder = files("streams.sinks") / "migrations"
+    return sorted((each.name, each.read_text("utf-8")) for each in folder.iterdir() if each.name.endswith(".sql"))
+
+
+def statements(text: str) -> list[str]:
+    """Split a migration at its semicolons; comments are lines that start with ``--``.
+
+    >>> statements("-- why\\nCREATE TABLE a (x Int8);\\nDROP TABLE b;\\n")
+    ['CREATE TABLE a (x Int8)', 'DROP TABLE b']
+    """
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("--")]
+    return [statement for each in "\n".join(lines).split(";") if (statement := each.strip())]
+
+
+def _encode(rows: pa.Table, schema: pa.Schema) -> tuple[bytes, str | None, str]:
+    """Return (body, its compression, digest of the rows)."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as stream:
+        stream.write_batch(rows.combine_chunks().to_batches()[0])
+    body = sink.getvalue().to_pybytes()
+    digest = hashlib.blake2b(body, digest_size=12).hexdigest()
+    if len(body) < COMPRESSED_FROM_BYTES:
+        return body, None, digest
+    return bytes(cramjam.lz4.compress(body)), "lz4", digest
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+def _judged(error: Error, what: str) -> Exception:
+    """Return what a failed attempt means: temporary, the rows' fault, or the configuration's."""
+    text = str(error)
+    if error.code is None:
+        status = _STATUS.search(text)
+        if status is None or int(status[1]) >= 500 or int(status[1]) in (408, 425, 429):
+            return _Temporary(text)
+        return SinkMisconfigured(f"DRIFTGAUGE_CLICKHOUSE_URL: what answers there is no ClickHouse: {text}")
+    if error.code in _SETTING_AT_FAULT:
+        return SinkMisconfigured(f"ClickHouse, {what}: {text}; {_SETTING_AT_FAULT[error.code]}")
+    if error.code in _ROWS_AT_FAULT:
+        kind = SinkRejected if what.startswith("insert") else SinkMisconfigured
+        return kind(f"ClickHouse, {what}: {text}")
+    return _Temporary(text)
