@@ -28,7 +28,7 @@ demo: $(STAMPS)/project ## show drift being found, from events to the Slack mess
 .PHONY: test
 test: $(STAMPS)/dev $(STAMPS)/project ## run every test this machine can run; STRICT=1 installs and demands the real parts
 ifeq ($(STRICT),1)
-	@bash .ci/real-parts
+	@.ci/real-parts
 endif
 	@$(BIN)/python -m pytest $(ARGS)
 
@@ -50,7 +50,7 @@ lock: $(STAMPS)/dev ## resolve the dependencies and write both lock files (ARGS=
 	@$(BIN)/python .ci/lock.py $(ARGS)
 
 .PHONY: wheel
-wheel: $(STAMPS)/dev ## build the wheel into dist/, check its contents and install it in an environment of its own
+wheel: $(STAMPS)/dev ## build the wheel, check its contents and use it in an environment of its own
 	@$(BIN)/python .ci/wheel.py
 
 .PHONY: bench-throughput
@@ -90,12 +90,12 @@ $(STAMPS)/python:
 	@touch $@
 
 $(STAMPS)/runtime: requirements.lock | $(STAMPS)/python
-	@echo 'installing the dependencies with their hashes checked: about @RUNTIME_MB@ MB to download, once (a minute or two)'
+	@echo 'installing the dependencies with their hashes checked: about 340 MB to download and 1.3 GB on disk, once (a minute or two)'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@touch $@
 
 $(STAMPS)/dev: requirements-dev.lock | $(STAMPS)/runtime
-	@echo 'installing what tests and checks need: about @DEV_MB@ MB more, once'
+	@echo 'installing what tests and checks need: about 100 MB more to download, once'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
