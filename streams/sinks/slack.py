@@ -60,11 +60,17 @@ MRKDWN = Markup(quote=_quote, code=_quote, link=_link)
 def message(alert: Alert, *, panel_url: str = "", replay_command: str = "") -> dict[str, Any]:
     """Return the body of the message, within Slack's limits whatever the names in the alert."""
     lines = describe(alert, panel_url=panel_url, replay_command=replay_command, markup=MRKDWN)
-    title = {"type": "plain_text", "text": clean(headline(alert), MAX_HEADER), "emoji": False}
-    sections = [
-        {"type": "section", "text": {"type": "mrkdwn", "text": text}} for text in _packed(lines[1:], MAX_SECTION)
-    ]
+    title = {"type": "plain_text", "text": _title(headline(alert)), "emoji": False}
+    texts = [{"type": "mrkdwn", "text": text} for text in _packed(lines[1:], MAX_SECTION)]
+    sections = [{"type": "section", "text": text} for text in texts]
     return {"text": _packed(lines, MAX_FALLBACK)[0], "blocks": [{"type": "header", "text": title}, *sections]}
+
+
+def _title(text: str) -> str:
+    limit = MAX_HEADER
+    while len(title := escape(clean(text, limit))) > MAX_HEADER:
+        limit -= 1
+    return title
 
 
 def _packed(lines: list[str], limit: int) -> list[str]:
@@ -112,10 +118,9 @@ class SlackWebhook:
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("https", "http") or not parts.netloc:
-            raise ValueError(
-                "the Slack webhook URL has to begin with https:// (its value is not shown: it is a secret)"
-            )
-        self._secrets = tuple(sorted({url, parts.path, *parts.path.split("/")} - {"", "/"}, key=len, reverse=True))
+            raise ValueError("the Slack webhook URL has to begin with https:// (not shown here: it is a secret)")
+        path = url[url.index(parts.netloc) + len(parts.netloc) :]
+        self._secrets = [secret for secret in (url, path, path.rsplit("/", 1)[-1]) if len(secret) >= 8]
         self._panel_url = panel_url
         self._replay_command = replay_command
         self._on_retry = on_retry

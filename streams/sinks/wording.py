@@ -110,7 +110,7 @@ def _where_and_when(alert: Alert, markup: Markup) -> str:
     else:
         times = f"changed since {when(since)} UTC, alarm at {when(alert.opened)} UTC"
         times += f", worse at {when(alert.time)} UTC" if alert.why == "worse" else ""
-    by = f"{alert.state} by {markup.quote(clean(alert.by, MAX_NAME))}" if alert.by else ""
+    by = f"{alert.state} by {markup.quote(clean(alert.by, MAX_NAME))}" if alert.by and alert.state != "open" else ""
     line = ", ".join([*where, times]) + (f"; {by}" if by else "") + "."
     return line[0].upper() + line[1:]
 
@@ -132,8 +132,8 @@ def _feature(one: AlertFeature, since: int, markup: Markup) -> str:
     name = markup.quote(clean(one.feature, MAX_NAME)) + (f" ({one.severity})" if one.severity else "")
     before, after = clean(one.before), clean(one.after)
     change = f"{markup.quote(before or 'unknown')} → {markup.quote(after or 'unknown')}. " if before or after else ""
-    test = TESTS[one.reason][0] if one.reason in TESTS else clean(one.reason, MAX_NAME)
-    line = f"• {name}: {change}{test or 'Effect'} {number(one.effect)}, alarm line {number(one.line)}"
+    test = TESTS[one.reason][0] if one.reason in TESTS else "Effect"
+    line = f"• {name}: {change}{test} {number(one.effect)}, alarm line {number(one.line)}"
     return line + (f", since {when(one.since)} UTC" if one.since != since else "")
 
 
@@ -157,4 +157,6 @@ def _panel(alert: Alert, panel_url: str, markup: Markup) -> str:
         return ""
     one = alert.features[0].feature if len(alert.features) == 1 else None
     path = model_path(alert.model) if one is None else feature_path(alert.model, one)
-    return f"Look: {markup.link(panel_url.rstrip('/') + path, 'distributions and history in the panel')}"
+    url = panel_url.rstrip("/") + path
+    url = url if len(url) <= MAX_URL else panel_url
+    return f"Panel: {markup.link(url, 'distributions and history')}"
