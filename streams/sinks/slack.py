@@ -10,32 +10,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 from slack_sdk.webhook.async_client import AsyncWebhookClient
-from slack_sdk.webhook.webhook_response import WebhookResponse
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, stop_never
-from tenacity.wait import wait_random_exponential
 
 from schemas.alerts import Alert
-from streams.sinks.errors import SinkRejected, SinkUnavailable
+from streams.sinks.errors import SinkRejected
+from streams.sinks.retries import OnRetry, TryAgain, retry_after_s, until_taken
 from streams.sinks.wording import Markup, clean, describe, headline
 
 MAX_HEADER = 150
 MAX_SECTION = 2_900
 MAX_FALLBACK = 3_500
 MAX_LINK = 2_000
-MAX_RETRY_AFTER_S = 3_600.0
 
 
 class DeliveryRejected(SinkRejected):
     """Slack refuses this message or this webhook and always will; the reason is Slack's word for it."""
-
-
-class _TryAgain(Exception):
-    """A send failed in a way that may pass: (reason, seconds Slack asked to wait or None)."""
 
 
 def escape(text: str) -> str:
@@ -111,7 +105,7 @@ class SlackWebhook:
         *,
         panel_url: str = "",
         replay_command: Callable[[Alert], str] | None = None,
-        on_retry: Callable[[str, float], None] | None = None,
+        on_retry: OnRetry | None = None,
         timeout_s: float = 10.0,
         max_wait_s: float = 60.0,
         give_up_s: float | None = None,
@@ -123,10 +117,15 @@ class SlackWebhook:
         self._secrets = [secret for secret in (url, path, path.rsplit("/", 1)[-1]) if len(secret) >= 8]
         self._panel_url = panel_url
         self._replay_command = replay_command
-        self._on_retry = on_retry
-        self._wait = wait_random_exponential(multiplier=0.5, max=max_wait_s)
-        self._stop = stop_never if give_up_s is None else stop_after_delay(give_up_s)
         self._timeout_s = timeout_s
+        self._send_until_taken = partial(
+            until_taken,
+            destination="Slack",
+            first_wait_s=0.5,
+            max_wait_s=max_wait_s,
+            give_up_s=give_up_s,
+            on_retry=on_retry,
+        )
         self._client = AsyncWebhookClient(
             url,
             timeout=timeout_s,  # type: ignore[arg-type]  # aiohttp takes fractions of a second
@@ -149,61 +148,29 @@ class SlackWebhook:
         """
         command = self._replay_command(alert) if self._replay_command else ""
         body = message(alert, panel_url=self._panel_url, replay_command=command)
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_TryAgain),
-            wait=self._seconds_to_wait,
-            stop=self._stop,
-            before_sleep=self._tell,
-            retry_error_callback=_give_up,
-        )
-        await retrying(self._send_once, body)
+        await self._send_until_taken(partial(self._send_once, body))
 
     async def _send_once(self, body: dict[str, Any]) -> None:
         try:
             answer = await self._client.send_dict(body)
         except TimeoutError:
-            raise _TryAgain(f"no answer within {self._timeout_s:g} s", None) from None
+            raise TryAgain(f"no answer within {self._timeout_s:g} s") from None
         except (aiohttp.InvalidURL, aiohttp.TooManyRedirects) as error:
             raise DeliveryRejected(f"Slack webhook: {type(error).__name__}; check its URL") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise _TryAgain(f"connection failed: {type(error).__name__}", None) from None
+            raise TryAgain(f"connection failed: {type(error).__name__}") from None
         if 200 <= answer.status_code < 300:
+            if answer.body.lstrip().startswith("<"):
+                raise DeliveryRejected("Slack webhook answered with a web page; check its URL and any proxy before it")
             return
         reason = f"{answer.status_code} {self._redacted(answer.body)}".strip()
         if answer.status_code == 429:
-            raise _TryAgain(reason, _retry_after_s(answer))
+            raise TryAgain(reason, retry_after_s(answer.headers.get("Retry-After"), 1.0))
         if answer.status_code >= 500 or answer.status_code == 408:
-            raise _TryAgain(reason, None)
+            raise TryAgain(reason)
         raise DeliveryRejected(f"Slack webhook answered {reason}; check the webhook, its channel and its app")
 
     def _redacted(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return clean(text, 100)
-
-    def _seconds_to_wait(self, state: RetryCallState) -> float:
-        _, asked_s = _failure(state).args
-        return float(asked_s) if asked_s is not None else self._wait(state)
-
-    def _tell(self, state: RetryCallState) -> None:
-        if self._on_retry is not None and state.next_action is not None:
-            self._on_retry(str(_failure(state).args[0]), state.next_action.sleep)
-
-
-def _failure(state: RetryCallState) -> BaseException:
-    error = state.outcome.exception() if state.outcome else None
-    return error or _TryAgain("", None)
-
-
-def _give_up(state: RetryCallState) -> NoReturn:
-    reason = _failure(state).args[0]
-    raise SinkUnavailable(f"Slack took no message in {state.attempt_number} tries; the last said: {reason}") from None
-
-
-def _retry_after_s(answer: WebhookResponse) -> float:
-    """Return the seconds of the header ``Retry-After``; 1 s where it is missing or no number."""
-    try:
-        asked_s = float(answer.headers.get("Retry-After", "1"))
-    except ValueError:
-        return 1.0
-    return min(max(asked_s, 0.0), MAX_RETRY_AFTER_S) if asked_s == asked_s else 1.0

@@ -141,6 +141,12 @@ async def test_permanent_answers_raise_with_slacks_word_and_are_not_repeated(
     assert len(slack.times) == 1
 
 
+async def test_a_web_page_is_no_delivery(slack: Slack) -> None:
+    slack.planned.append((200, "<html>please log in</html>", {}))
+    with pytest.raises(DeliveryRejected, match="web page"):
+        await SlackWebhook(slack.url).send(ONE)
+
+
 async def test_the_url_is_in_no_error_log_or_repr(slack: Slack, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     slack.planned += [(500, f"at {slack.url}", {}), "cut", (404, f"nothing at {slack.url} or {PATH} or {SECRET}", {})]

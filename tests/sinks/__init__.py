@@ -1,0 +1,1 @@
+"""Destinations, against the real parts or an HTTP server that misbehaves."""
