@@ -50,7 +50,7 @@ class EmbeddedClickHouse:
     Examples
     --------
     >>> import tempfile
-    >>> with EmbeddedClickHouse(tempfile.mkdtemp()) as store:
+    >>> with tempfile.TemporaryDirectory() as path, EmbeddedClickHouse(path) as store:
     ...     store.url.rpartition(":")[0]
     'http://127.0.0.1'
     """
