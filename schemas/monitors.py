@@ -44,7 +44,9 @@ class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     runbook_url: str | None = None
     timezone: str = "UTC"
     window: Window = "auto"
-    scales: Annotated[list[Annotated[int, Meta(ge=1, le=125)]], Meta(min_length=1, max_length=5)] = [1, 5, 25]
+    scales: Annotated[list[Annotated[int, Meta(ge=1, le=125)]], Meta(min_length=1, max_length=5)] = msgspec.field(
+        default_factory=lambda: [1, 5, 25]
+    )
     lateness_windows: Annotated[float, Meta(ge=0, le=100)] = 1.0
     idle_s: Annotated[float, Meta(gt=0, le=604800)] = 60.0
     budget: Annotated[float, Meta(gt=0, le=1000)] = 1.0
