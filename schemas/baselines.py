@@ -45,7 +45,7 @@ class Moments(msgspec.Struct, frozen=True):
     l1: float
     l2: float
     l3: float
-    coarse: list[float] = [1.0]
+    coarse: list[float] = msgspec.field(default_factory=lambda: [1.0])
     day_excess: float = 0.0
 
 
@@ -53,7 +53,7 @@ class Spread(msgspec.Struct, frozen=True):
     """The variance per row of one quantity; `coarse` and `day_excess` as in `Moments`."""
 
     variance: float
-    coarse: list[float] = [1.0]
+    coarse: list[float] = msgspec.field(default_factory=lambda: [1.0])
     day_excess: float = 0.0
 
 
@@ -89,7 +89,7 @@ class ShareBaseline(msgspec.Struct, frozen=True):
 
     n: int
     effect: float = 1.0
-    coarse: list[float] = [1.0]
+    coarse: list[float] = msgspec.field(default_factory=lambda: [1.0])
     batch_rows: int = 1
 
 

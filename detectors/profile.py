@@ -1,0 +1,216 @@
+"""Rows become integer counts; merging two profiles is adding their vectors.
+
+Everything here is a plain integer sum, so the result does not depend on order, batching or sharding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import repeat
+from math import sqrt
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.layout import CategoricalLayout, Counts, FeatureLayout, Layout, NumericLayout, number_label
+from detectors.words import N_SHOWN_LEVELS, range_in_words, shares_in_words
+from schemas.columns import Column
+
+N_UNSEEN = 32
+MAX_BLOCK = 1 << 18
+"""Sums of squares of this many standardised values are exact in float64."""
+
+Unseen = dict[str, dict[str, int]]
+
+_ABSENT = Column()
+
+
+def add(layout: Layout, counts: Counts, columns: Mapping[str, Column], n_rows: int) -> None:
+    """Add `n_rows` rows to `counts` in place.
+
+    Parameters
+    ----------
+    counts
+        Shape ``(layout.size,)``; see `Layout.zeros`.
+    columns
+        Columns of `n_rows` values; a feature without one is missing in every row.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        for name, part in layout.features.items():
+            column = columns.get(name, _ABSENT)
+            if isinstance(part, NumericLayout):
+                _add_numbers(part, counts, column, n_rows)
+            else:
+                _add_labels(part, counts, column, n_rows)
+
+
+def _add_rest(part: FeatureLayout, counts: Counts, n_rows: int, n_used: int, n_errors: int) -> None:
+    n_errors = min(n_errors, n_rows - n_used)
+    counts[part.missing] += n_rows - n_used - n_errors
+    counts[part.type_errors] += n_errors
+
+
+def _add_numbers(part: NumericLayout, counts: Counts, column: Column, n_rows: int) -> None:
+    n_used = 0
+    if column.numbers is not None and column.numbers.size:
+        numbers = column.numbers
+        for begin in range(0, numbers.size, MAX_BLOCK):
+            n_used += _add_block(part, counts, numbers[begin : begin + MAX_BLOCK])
+    n_labels = 0 if column.codes is None else int(np.count_nonzero(column.codes >= 0))
+    _add_rest(part, counts, n_rows, n_used, column.n_invalid + n_labels)
+
+
+def _add_block(part: NumericLayout, counts: Counts, numbers: NDArray[Any]) -> int:
+    narrow = numbers.dtype == np.float32
+    ordered: NDArray[Any] = np.sort(numbers if narrow else numbers.astype(np.float64, copy=False))
+    below = ordered.searchsorted(part.thresholds32 if narrow else part.thresholds64)
+    n_used = int(below[-1])
+    if not n_used:
+        return 0
+    cells = counts[part.cells]
+    cells += below
+    cells[1:] -= below[:-1]
+    first, last = 0, n_used
+    if ordered[0] == -np.inf:
+        first = int(ordered.searchsorted(-np.inf, "right"))
+    if ordered[n_used - 1] == np.inf:
+        last = int(ordered.searchsorted(np.inf, "left"))
+    steps = part.standardise(ordered[first:last])
+    counts[part.neg_inf] += first
+    counts[part.pos_inf] += n_used - last
+    counts[part.n_finite] += last - first
+    counts[part.sum1] += int(steps.sum())
+    counts[part.sum2] += int(steps @ steps)
+    return n_used
+
+
+def labels_of(column: Column, from_numbers: bool) -> tuple[list[str], NDArray[np.int64], int]:
+    """Return the labels of a categorical column, how often each occurs, and the numbers that are none.
+
+    With `from_numbers` (a monitor's ``type: categorical``) numbers become labels.
+    """
+    names: list[str] = []
+    sizes: list[NDArray[np.int64]] = []
+    n_errors = 0
+    if column.codes is not None:
+        names.extend(column.levels)
+        sizes.append(np.bincount(column.codes + 1, minlength=len(column.levels) + 1)[1:])
+    if column.numbers is not None:
+        present = column.numbers[~np.isnan(column.numbers)]
+        if from_numbers:
+            values, n_each = np.unique(present, return_counts=True)
+            names.extend(map(number_label, values.tolist()))
+            sizes.append(n_each)
+        else:
+            n_errors = int(present.size)
+    return names, np.concatenate(sizes) if sizes else np.zeros(0, np.int64), n_errors
+
+
+def _add_labels(part: CategoricalLayout, counts: Counts, column: Column, n_rows: int) -> None:
+    names, n_each, n_errors = labels_of(column, part.feature.from_numbers)
+    if names:
+        slots = np.fromiter(map(part.lookup.get, part.names(names), repeat(part.novel)), np.int64, len(names))
+        np.add.at(counts, slots, n_each)
+    _add_rest(part, counts, n_rows, int(n_each.sum()), column.n_invalid + n_errors)
+
+
+def merge(left: Counts, right: Counts) -> Counts:
+    """Return the profile of the rows of both."""
+    return left + right
+
+
+def unseen_levels(layout: Layout, columns: Mapping[str, Column]) -> Unseen:
+    """Return, per feature, unseen levels and how many rows have them: the 32 with the smallest CRC-32.
+
+    Keeping the smallest hashes makes the list bounded, its counts exact and its merge free of order.
+    """
+    found: Unseen = {}
+    for name, part in layout.features.items():
+        column = columns.get(name)
+        if column is None or not isinstance(part, CategoricalLayout) or part.feature.n_other:
+            continue
+        names, n_each, _ = labels_of(column, part.feature.from_numbers)
+        names = part.names(names)
+        if all(map(part.lookup.__contains__, names)):
+            continue
+        new: dict[str, int] = {}
+        for level, n in zip(names, n_each.tolist(), strict=True):
+            if n and level not in part.lookup:
+                new[level] = new.get(level, 0) + n
+        if new:
+            found[name] = _smallest(new)
+    return found
+
+
+def _smallest(levels: dict[str, int]) -> dict[str, int]:
+    if len(levels) > N_UNSEEN:
+        kept = sorted(levels, key=lambda level: (crc32(level.encode("utf-8", "surrogatepass")), level))[:N_UNSEEN]
+        levels = {level: levels[level] for level in kept}
+    return dict(sorted(levels.items()))
+
+
+def merge_unseen(left: Unseen, right: Unseen) -> Unseen:
+    """Return the unseen levels of the rows of both.
+
+    >>> merge_unseen({"city": {"Rome": 1}}, {"city": {"Oslo": 2, "Rome": 3}})
+    {'city': {'Oslo': 2, 'Rome': 4}}
+    """
+    merged: Unseen = {}
+    for name in sorted(left.keys() | right.keys()):
+        mine, theirs = left.get(name, {}), right.get(name, {})
+        both = {level: mine.get(level, 0) + theirs.get(level, 0) for level in mine.keys() | theirs.keys()}
+        merged[name] = _smallest(both)
+    return merged
+
+
+def unknown_features(layout: Layout, columns: Mapping[str, Column]) -> int:
+    """Return how many columns the baseline neither judges nor leaves out on purpose."""
+    return sum(name not in layout.features and name not in layout.skipped for name in columns)
+
+
+def n_used(part: FeatureLayout, counts: Counts) -> int:
+    """Return the rows of a window with a usable value of the feature."""
+    n = int(counts[part.cells].sum())
+    return n if isinstance(part, NumericLayout) else n + int(counts[part.other]) + int(counts[part.unseen])
+
+
+def mean_sd(part: NumericLayout, counts: Counts) -> tuple[float, float]:
+    """Return mean and standard deviation (n - 1) of a window in the feature's own units; NaN without rows."""
+    n = int(counts[part.n_finite])
+    if n == 0:
+        return float("nan"), float("nan")
+    first, second = int(counts[part.sum1]), int(counts[part.sum2])
+    variance = (second - first * first / n) / max(n - 1, 1)
+    return part.mean + first / n / part.factor, sqrt(max(variance, 0.0)) / part.factor
+
+
+def bin_counts(part: FeatureLayout, counts: Counts) -> list[int]:
+    """Return the rows per displayed bin; `FeatureBaseline.bins` names them.
+
+    A numeric feature has the bins of PSI; a categorical one its 20 most frequent levels, all
+    other known levels, and what the baseline does not know.
+    """
+    cells = counts[part.cells]
+    if isinstance(part, NumericLayout):
+        ends = np.append(2 * part.feature.edges.numpy() + 1, part.n_cells - 1)
+        total = cells.cumsum()[ends]
+        numbers: list[int] = np.diff(total, prepend=0).tolist()
+        return numbers
+    novel = int(counts[part.other]) + int(counts[part.unseen])
+    return [*cells[:N_SHOWN_LEVELS].tolist(), int(cells[N_SHOWN_LEVELS:].sum()), novel]
+
+
+def in_words(part: FeatureLayout, counts: Counts) -> str:
+    """Return a window's distribution of one feature in plain words."""
+    cells = counts[part.cells]
+    if isinstance(part, CategoricalLayout):
+        return shares_in_words(part.feature.levels, cells.tolist(), n_used(part, counts))
+    total = cells.cumsum()
+    n = int(total[-1])
+    if n == 0 or part.knots.size == 0:
+        return "no rows"
+    positions = total.searchsorted([0.1 * n, 0.9 * n])
+    low, high = part.knots[np.minimum(positions // 2, part.knots.size - 1)].tolist()
+    return range_in_words(mean_sd(part, counts)[0], low, high)
