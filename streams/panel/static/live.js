@@ -1,0 +1,56 @@
+// Follows /api/stream, says in the header whether the page is live, and comes back after any break.
+const SILENCE_MS = 25000; // the server sends a beat every 10 s
+const link = document.getElementById("link");
+const model = document.querySelector("main").dataset.model;
+
+function show(state, words) {
+  if (!link || link.dataset.link === state) return;
+  link.dataset.link = state;
+  link.querySelector(".words").textContent = words;
+}
+
+export function follow(lastSeen, changed) {
+  let seen = lastSeen;
+  let wait = 500;
+  let silence;
+  let source;
+
+  function heard(event) {
+    if (event.lastEventId) seen = event.lastEventId;
+    clearTimeout(silence);
+    silence = setTimeout(lost, SILENCE_MS);
+  }
+
+  function lost() {
+    clearTimeout(silence);
+    source.close();
+    show("lost", "Reconnecting…");
+    setTimeout(open, wait);
+    wait = Math.min(wait * 1.6, 10000);
+  }
+
+  function open() {
+    const query = new URLSearchParams({ last: seen });
+    if (model) query.set("model", model);
+    source = new EventSource(`/api/stream?${query}`);
+    source.addEventListener("hello", (event) => {
+      heard(event);
+      wait = 500;
+      show("live", "Live");
+    });
+    for (const kind of ["result", "alert", "reset"]) {
+      source.addEventListener(kind, (event) => {
+        heard(event);
+        changed(kind);
+      });
+    }
+    source.addEventListener("beat", heard);
+    source.onerror = lost;
+  }
+
+  addEventListener("pagehide", () => source.close());
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) lost();
+  });
+  open();
+}

@@ -1,0 +1,1 @@
+"""The panel: hub, pages, JSON, access, and a real browser."""
