@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from schemas.columns import Column, Times
+from schemas.columns import Batch, Column, Times
 
 MAX_CLASSES = 100
 
@@ -146,3 +146,33 @@ def classes_columns(classes: dict[str, Column], n_rows: int) -> dict[str, Column
         "confidence": Column(confidence),
         "entropy": Column(entropy),
     }
+
+
+def concatenated(batches: Sequence[Batch]) -> tuple[dict[str, Column], Times]:
+    """Put batches one after another; a column that a batch lacks is missing in its rows."""
+    times = np.concatenate([batch.times for batch in batches])
+    names = dict.fromkeys(name for batch in batches for name in batch.columns)
+    return {name: _concatenated([batch.columns.get(name) for batch in batches], batches) for name in names}, times
+
+
+def _concatenated(columns: Sequence[Column | None], batches: Sequence[Batch]) -> Column:
+    levels: dict[str, int] = {}
+    numbers: list[Any] = []
+    codes: list[Any] = []
+    for column, batch in zip(columns, batches, strict=True):
+        n_rows = len(batch.times)
+        has_numbers = column is not None and column.numbers is not None
+        numbers.append(column.numbers if column is not None and has_numbers else np.full(n_rows, np.nan))
+        if column is None or column.codes is None:
+            codes.append(np.full(n_rows, -1, np.int32))
+        else:
+            moved = np.array([levels.setdefault(level, len(levels)) for level in column.levels] + [-1], np.int32)
+            codes.append(moved[column.codes])
+    n_invalid = sum(column.n_invalid for column in columns if column is not None)
+    no_numbers = all(column is None or column.numbers is None for column in columns)
+    return Column(
+        None if no_numbers else np.concatenate(numbers),
+        np.concatenate(codes) if levels else None,
+        tuple(levels),
+        n_invalid,
+    )

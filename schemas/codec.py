@@ -96,6 +96,9 @@ def partition_of(key: str, n_partitions: int) -> int:
     return murmur2(key.encode()) % n_partitions
 
 
+ORIGIN_HEADER = "drift-origin"
+
+
 class Origin(NamedTuple):
     """Which record made a record of ours, and as which of its outputs.
 
@@ -106,8 +109,6 @@ class Origin(NamedTuple):
     partition: int
     offset: int
     ordinal: int
-
-    HEADER = "drift-origin"
 
     def encode(self) -> bytes:
         """Write as ``topic/partition/offset/ordinal``."""

@@ -41,13 +41,18 @@ def install_consumer() -> None:
     driver.Transport.Consumer = StallFreeConsumer
 
 
+def _thread(app: faust.App) -> Any:
+    consumer: Any = app.consumer
+    return consumer._thread
+
+
 def shorten_fetch_wait(app: faust.App) -> None:
     """Let the broker answer a fetch after 100 ms; Faust has 1500 ms hard-coded."""
-    app.consumer._thread._consumer._fetcher._fetch_max_wait_ms = FETCH_WAIT_MS
+    _thread(app)._consumer._fetcher._fetch_max_wait_ms = FETCH_WAIT_MS
 
 
 async def _on_consumer_thread(app: faust.App, call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
-    return await app.consumer._thread.call_thread(call, *args)
+    return await _thread(app).call_thread(call, *args)
 
 
 async def commit(app: faust.App, topic: str, partition: int, offset: int, metadata: str) -> None:
@@ -59,20 +64,20 @@ async def commit(app: faust.App, topic: str, partition: int, offset: int, metada
         When this worker no longer owns the partition: it is fenced.
     """
     offsets = {TopicPartition(topic, partition): OffsetAndMetadata(offset, metadata)}
-    await _on_consumer_thread(app, app.consumer._thread._consumer.commit, offsets)
+    await _on_consumer_thread(app, _thread(app)._consumer.commit, offsets)
 
 
 async def committed(app: faust.App, topic: str, partitions: Iterable[int]) -> dict[int, Committed]:
     """Read what the group has committed; partitions without a commit are left out."""
     wanted = [TopicPartition(topic, partition) for partition in partitions]
-    coordinator = app.consumer._thread._consumer._coordinator
+    coordinator = _thread(app)._consumer._coordinator
     found = await _on_consumer_thread(app, coordinator.fetch_committed_offsets, wanted)
     return {tp.partition: Committed(value.offset, value.metadata) for tp, value in found.items() if value.offset >= 0}
 
 
 async def check_coordinator(app: faust.App) -> None:
     """Raise what the group coordinator has parked; aiokafka tells only who asks."""
-    thread = app.consumer._thread
+    thread = _thread(app)
     if thread is None or thread._consumer is None:
         return
 
@@ -84,5 +89,5 @@ async def check_coordinator(app: faust.App) -> None:
 
 def highwater(app: faust.App, topic: str, partition: int) -> int | None:
     """Return the offset after the last record of a partition, None while unknown."""
-    consumer = app.consumer._thread._consumer
+    consumer = _thread(app)._consumer
     return None if consumer is None else consumer.highwater(TopicPartition(topic, partition))

@@ -51,7 +51,7 @@ class Coalesce(DefaultSchedulingStrategy):
         return self.records_iterator(self.map_from_records({tp: list(batches(rs)) for tp, rs in records.items()}))
 
 
-class BatchSchema(faust.Schema):
+class BatchSchema(faust.Schema[Any, Any]):
     """Hands the records over as they are: decoding is the agent's, so that one bad row costs one row."""
 
     def loads_key(self, app: Any, message: Any, **options: Any) -> None:

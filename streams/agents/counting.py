@@ -1,0 +1,288 @@
+"""What one source has counted for one model: open windows, late rows, unfinished blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors import profile
+from detectors.blocks import BlockMeans
+from detectors.layout import Layout
+from detectors.windows import window_end, window_starts
+from schemas import evidence
+from schemas.codec import decode_counts, encode_counts
+from schemas.columns import Batch, Times
+from streams.agents.vectors import parts
+from streams.catalogue import Catalogue, Era
+
+Rows = NDArray[np.bool_]
+LATE_PART = -1
+
+
+class Key(msgspec.Struct, frozen=True, array_like=True):
+    """Identity of a window's counts at one source."""
+
+    version: str
+    slice: str
+    window_start: int
+    baseline_id: str
+    monitor_version: int
+
+
+class Window:
+    """The counts of one window; `counts` is None once they were sent for good and only late rows can follow."""
+
+    def __init__(self, end: int, closes: int, counts: Any) -> None:
+        self.end, self.closes = end, closes
+        self.rows, self.late_rows = 0, 0
+        self.unknown_features = 0
+        self.counts: NDArray[np.int64] | None = counts
+        self.unseen: profile.Unseen = {}
+        self.dirty = False
+
+
+class _WindowState(msgspec.Struct, array_like=True):
+    key: Key
+    end: int
+    closes: int
+    rows: int
+    late_rows: int
+    unknown_features: int
+    counts: bytes
+    unseen: dict[str, dict[str, int]]
+
+
+class _State(msgspec.Struct, array_like=True):
+    watermark: int
+    record_time: int
+    advanced: int
+    announced: bool
+    windows: list[_WindowState]
+    blocks: list[tuple[str, str, dict[str, tuple[int, int, int]]]]
+    next_block: list[tuple[str, str, str, int]]
+
+
+_decode_state = msgspec.msgpack.Decoder(_State).decode
+
+
+class ModelCounts:
+    """State of one (source, model), a function of the source's records below a position.
+
+    Parameters
+    ----------
+    source
+        Name of the source in the evidence.
+    idle_keep
+        Base windows a closed window stays known, so that rows late for it can be counted.
+    """
+
+    def __init__(self, source: str, model: str, catalogue: Catalogue) -> None:
+        self._source, self._model, self._catalogue = source, model, catalogue
+        self.watermark = -1
+        self.record_time = -1
+        self.changes = 0
+        self._advanced = -1
+        self._announced = False
+        self._windows: dict[Key, Window] = {}
+        self._means: dict[tuple[str, str], BlockMeans] = {}
+        self._next_block: dict[tuple[str, str, str], int] = {}
+        self._blocks: list[evidence.Blocks] = []
+        self.n_late = 0
+
+    def see(self, batch: Batch) -> Times:
+        """Move the watermark past the rows; return, per row, the watermark before it."""
+        before = np.maximum.accumulate(np.concatenate(([self.watermark], batch.times)))
+        self.watermark = int(before[-1])
+        self.record_time = max(self.record_time, int(batch.record_times.max(initial=-1)))
+        self.changes += 1
+        return before[:-1]
+
+    def add(self, batch: Batch) -> None:
+        """Count the rows, each under the baseline and monitor effective at its window's start."""
+        before = self.see(batch)
+        eras = self._catalogue.eras(self._model)
+        if not eras:
+            raise LookupError(f"{self._model} is counted and has no baseline in the control topic")
+        for era in eras:
+            inside = (batch.times >= era.start_ms) & (batch.times < era.end_ms)
+            if inside.all():
+                self._add(era, batch, before)
+                return
+            if inside.any():
+                self._add(era, batch.take(inside), before[inside])
+
+    def _add(self, era: Era, batch: Batch, before: Times) -> None:
+        size, zone = era.baseline.window_ms, era.monitor.timezone
+        starts = window_starts(batch.times, size, zone)
+        known, which = np.unique(starts, return_inverse=True)
+        layout = self._catalogue.layout(era.baseline)
+        windows = [self._window(era, layout, batch.version, int(start)) for start in known]
+        late = before >= np.array([window.closes for window in windows])[which]
+        for index, window in enumerate(windows):
+            rows = which == index
+            n_late = int((rows & late).sum())
+            window.late_rows += n_late
+            self.n_late += n_late
+            window.dirty = True
+            rows &= ~late
+            if window.counts is not None:
+                self._count(window, layout, batch if rows.all() else batch.take(rows))
+        on_time = batch if not late.any() else batch.take(~late)
+        if len(on_time.times):
+            self._add_blocks(era, layout, on_time)
+
+    def _window(self, era: Era, layout: Layout, version: str, start: int) -> Window:
+        key = Key(version, "", start, era.baseline.baseline_id, era.monitor.monitor_version)
+        window = self._windows.get(key)
+        if window is None:
+            end = window_end(start, era.baseline.window_ms, era.monitor.timezone)
+            closes = end + round(era.monitor.lateness_windows * era.baseline.window_ms)
+            window = self._windows[key] = Window(end, closes, layout.zeros())
+        return window
+
+    def _count(self, window: Window, layout: Layout, batch: Batch) -> None:
+        n_rows = len(batch.times)
+        if not n_rows or window.counts is None:
+            return
+        profile.add(layout, window.counts, batch.columns, n_rows)
+        window.rows += n_rows
+        window.unknown_features = max(window.unknown_features, profile.unknown_features(layout, batch.columns))
+        if unseen := profile.unseen_levels(layout, batch.columns):
+            window.unseen = profile.merge_unseen(window.unseen, unseen)
+
+    def _add_blocks(self, era: Era, layout: Layout, batch: Batch) -> None:
+        baseline_id = era.baseline.baseline_id
+        means = self._means.get(("", baseline_id))
+        if means is None:
+            means = self._means["", baseline_id] = BlockMeans(layout)
+        for feature, (times, values) in means.add(batch.columns, batch.times).items():
+            first = self._next_block.get(("", baseline_id, feature), 0)
+            self._next_block["", baseline_id, feature] = first + len(times)
+            self._blocks.append(
+                evidence.Blocks(
+                    "", feature, baseline_id, first, times.astype("<i8").tobytes(), values.astype("<i2").tobytes()
+                )
+            )
+
+    def partials(self, position: int, now_ms: int | None) -> Iterator[evidence.Partial]:
+        """Yield what the judge has not been told: closed windows that changed, blocks, the watermark.
+
+        Parameters
+        ----------
+        position
+            Offset of the source below which everything is counted.
+        now_ms
+            Record or wall time that has certainly passed at the source; with it an idle source's
+            watermark moves on. None when nothing is known.
+        """
+        if self.watermark < 0:
+            return
+        idle_ms = round(self._catalogue.monitor(self._model).idle_s * 1000)
+        idle = now_ms is not None and now_ms - self.record_time >= idle_ms
+        reached = self.watermark + (now_ms - self.record_time if idle and now_ms is not None else 0)
+        told = [self._told(key, window) for key, window in self._changed(reached)]
+        boundary = any(self._advanced < t <= reached for w in self._windows.values() for t in (w.end, w.closes))
+        if not (told or self._blocks or boundary or not self._announced):
+            return
+        self._announced, self._advanced = True, max(self._advanced, reached)
+        blocks, self._blocks = self._blocks, []
+        records = list(_packed([counts for several in told for counts in several]))
+        for counts in records[:-1]:
+            yield evidence.Partial(self._source, position, self._model, counts)
+        yield evidence.Partial(
+            self._source, position, self._model, records[-1] if records else [], blocks, max(reached, self._advanced), idle
+        )
+        self._forget()
+
+    def _changed(self, reached: int) -> list[tuple[Key, Window]]:
+        changed = [(key, window) for key, window in self._windows.items() if window.dirty and window.end <= reached]
+        return sorted(changed, key=lambda item: (item[0].window_start, item[0].version, item[0].slice))
+
+    def _told(self, key: Key, window: Window) -> list[evidence.WindowCounts]:
+        window.dirty = False
+        told = []
+        if window.counts is not None and window.rows:
+            baseline = self._catalogue.baseline(key.baseline_id)
+            assert baseline is not None, "a window was counted under it"
+            for index, part in enumerate(parts(self._catalogue.layout(baseline))):
+                first = index == 0
+                told.append(
+                    evidence.WindowCounts(
+                        key.version, key.slice, key.window_start, key.baseline_id, key.monitor_version,
+                        index, window.rows, 0, encode_counts(window.counts[part]),
+                        window.unseen if first else {}, window.unknown_features if first else 0,
+                    )
+                )  # fmt: skip
+        if window.late_rows:
+            told.append(
+                evidence.WindowCounts(
+                    key.version, key.slice, key.window_start, key.baseline_id, key.monitor_version,
+                    LATE_PART, 0, window.late_rows, b"",
+                )
+            )  # fmt: skip
+        return told
+
+    def _forget(self) -> None:
+        """Drop the counts of windows that can only get late rows now, and windows nobody keeps any more.
+
+        Only the rows' own watermark decides: idleness must not change what is counted.
+        """
+        for key, window in list(self._windows.items()):
+            if window.closes <= self.watermark and window.counts is not None:
+                window.counts = None
+                self.changes += 1
+            if window.counts is None and self.watermark - window.end > KEEP_WINDOWS * (window.end - key.window_start):
+                del self._windows[key]
+
+    def encode(self) -> bytes:
+        """Return the state; what `partials` has not yielded is not in it, so flush first."""
+        windows = [
+            _WindowState(
+                key, w.end, w.closes, w.rows, w.late_rows, w.unknown_features,
+                b"" if w.counts is None else encode_counts(w.counts), w.unseen,
+            )
+            for key, w in self._windows.items()
+        ]  # fmt: skip
+        blocks = [(slice_, baseline_id, dict(means.snapshot())) for (slice_, baseline_id), means in self._means.items()]
+        next_block = [(*key, number) for key, number in self._next_block.items()]
+        state = _State(self.watermark, self.record_time, self._advanced, self._announced, windows, blocks, next_block)
+        return msgspec.msgpack.encode(state)
+
+    def restore(self, data: bytes) -> None:
+        """Take the state `encode` gave; everything open is told again."""
+        state = _decode_state(data)
+        self.watermark, self.record_time = state.watermark, state.record_time
+        self._advanced, self._announced = state.advanced, state.announced
+        for saved in state.windows:
+            window = Window(saved.end, saved.closes, decode_counts(saved.counts) if saved.counts else None)
+            window.rows, window.late_rows, window.unseen = saved.rows, saved.late_rows, saved.unseen
+            window.unknown_features = saved.unknown_features
+            window.dirty = True
+            self._windows[saved.key] = window
+        for slice_, baseline_id, unfinished in state.blocks:
+            baseline = self._catalogue.baseline(baseline_id)
+            if baseline is not None:
+                means = self._means[slice_, baseline_id] = BlockMeans(self._catalogue.layout(baseline))
+                means.restore(unfinished)
+        self._next_block = {(slice_, baseline_id, feature): n for slice_, baseline_id, feature, n in state.next_block}
+
+
+KEEP_WINDOWS = 75
+
+
+def _packed(counts: list[evidence.WindowCounts]) -> Iterator[list[evidence.WindowCounts]]:
+    """Cut a list so that no record exceeds the size limit."""
+    size = 0
+    packed: list[evidence.WindowCounts] = []
+    for item in counts:
+        if packed and size + len(item.counts) > evidence.MAX_BYTES:
+            yield packed
+            size, packed = 0, []
+        packed.append(item)
+        size += len(item.counts)
+    if packed:
+        yield packed

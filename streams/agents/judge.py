@@ -1,0 +1,135 @@
+"""Judge: the evidence of models becomes verdicts, warnings and alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from schemas import alerts, control, evidence, monitors, results, topics
+from schemas.alerts import Alert
+from schemas.records import Record, Rejected
+from schemas.results import Result
+from streams.agents.judging import ModelJudge
+from streams.agents.outputs import Originating
+from streams.agents.profile import dead_output
+from streams.catalogue import Catalogue, monitor_record
+from streams.engine.outbox import Output
+from streams.engine.stage import Reading
+
+
+class JudgeMetrics(Protocol):
+    """What the stage reports."""
+
+    def judged(self, result: Result) -> None: ...
+    def alerted(self, alert: Alert) -> None: ...
+    def dead_letter(self, reason: str) -> None: ...
+    def late_after_final(self, n: int) -> None: ...
+
+
+class JudgeStage:
+    """State of one partition of the evidence topic.
+
+    Parameters
+    ----------
+    clock
+        Gives `produced_at` in epoch milliseconds; nothing else depends on it.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        originating: Originating,
+        metrics: JudgeMetrics,
+        clock: Callable[[], int],
+        *,
+        run_id: str = "live",
+    ) -> None:
+        self._catalogue, self._out, self._metrics, self._clock = catalogue, originating, metrics, clock
+        self._run_id = run_id
+        self._models: dict[str, ModelJudge] = {}
+
+    def update(self, records: Sequence[Record]) -> list[Output]:
+        """Take evidence record by record: what is emitted is a function of the record's offset."""
+        outputs: list[Output] = []
+        for record in records:
+            if record.value is None:
+                continue
+            try:
+                message = evidence.decode(record.value)
+            except msgspec.DecodeError as error:
+                self._metrics.dead_letter("evidence_invalid")
+                why = Rejected(record.offset, "evidence_invalid", str(error))
+                outputs.append(dead_output(self._out, record, why, "judge", keep_value=True))
+                continue
+            outputs += self._taken(record.offset, message)
+        return outputs
+
+    def _taken(self, offset: int, message: evidence.Evidence) -> list[Output]:
+        if isinstance(message, evidence.Tick):
+            return []
+        judge = self._judge(message.model)
+        if isinstance(message, evidence.Promote):
+            effective = control.Effective(message.model, message.baseline_id, judge.effective_from())
+            key = f"{message.model}/effective/{message.baseline_id}"
+            return [self._out.output(offset, topics.BASELINES.name, key, control.encode(effective))]
+        if isinstance(message, evidence.Apply):
+            monitor = msgspec.structs.replace(
+                monitors.decode(message.monitor),
+                monitor_version=judge.next_monitor_version(),
+                effective_from=judge.effective_from(),
+            )
+            topic, key, value = monitor_record(monitor)
+            return [self._out.output(offset, topic, key, value)]
+        late = judge.n_late_after_final
+        outputs = [self._published(offset, made) for made in judge.add(message)]
+        self._metrics.late_after_final(judge.n_late_after_final - late)
+        return outputs
+
+    def _judge(self, model: str) -> ModelJudge:
+        judge = self._models.get(model)
+        if judge is None:
+            judge = self._models[model] = ModelJudge(model, self._catalogue, self._run_id)
+        return judge
+
+    def _published(self, offset: int, made: Result | Alert) -> Output:
+        if isinstance(made, Alert):
+            self._metrics.alerted(made)
+            return self._out.output(offset, topics.ALERTS.name, made.episode_id, alerts.encode(made))
+        made = msgspec.structs.replace(made, produced_at=self._clock())
+        self._metrics.judged(made)
+        return self._out.output(offset, topics.RESULTS.name, made.model, results.encode(made))
+
+    def finish(self) -> list[Output]:
+        """Judge every window that has rows; for replay, after the last record."""
+        return [self._published(0, made) for judge in self._models.values() for made in judge.finish()]
+
+    def flush(self, now_ms: int, *, caught_up: bool) -> list[Output]:
+        """Emit nothing: the judge speaks only when a record makes it."""
+        del now_ms, caught_up
+        return []
+
+    def readings(self) -> Sequence[Reading]:
+        """Nothing is read again."""
+        return ()
+
+    def read(self, reading: Reading, records: Sequence[Record]) -> list[Output]:
+        """Never asked for."""
+        raise AssertionError(f"{reading} was not wanted; {len(records)} records")
+
+    def before_checkpoint(self) -> None:
+        """Nothing waits for a checkpoint."""
+
+    def segments(self) -> Mapping[str, int]:
+        """One segment a model."""
+        return {model: judge.changes for model, judge in self._models.items()}
+
+    def encode(self, segment: str) -> bytes:
+        """Return a model's bytes."""
+        return self._models[segment].encode()
+
+    def restore(self, segments: Mapping[str, bytes]) -> None:
+        """Take a snapshot's segments."""
+        for model, data in segments.items():
+            self._judge(model).restore(data)

@@ -1,0 +1,407 @@
+"""All that is known of one model: its sources, its windows, its detectors, its episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors import profile, windows
+from detectors.episodes import Episodes
+from detectors.online import ChangeDetector
+from detectors.rule import window_state
+from schemas.alerts import Alert
+from schemas.codec import decode_counts
+from schemas.evidence import Blocks, Partial, WindowCounts
+from schemas.results import FeatureVerdict, Result, Warning
+from streams.agents.counting import LATE_PART
+from streams.agents.vectors import parts
+from streams.catalogue import Catalogue
+
+KEEP_SCALES = 3
+VERSION_MIXED = "version_mixed"
+NO_FEATURES: list[FeatureVerdict] = []
+
+
+class Source(msgspec.Struct, array_like=True):
+    """How far one source has come with this model."""
+
+    position: int
+    watermark: int
+    idle: bool
+
+
+class Part(msgspec.Struct, array_like=True):
+    """What one source counted of one window: cumulative, valid below `position`."""
+
+    position: int
+    rows: int
+    late_rows: int
+    unknown_features: int
+    counts: bytes
+    unseen: dict[str, dict[str, int]]
+
+
+class Window(msgspec.Struct, array_like=True):
+    """A base window of one slice. `parts` is keyed by (source, version, part)."""
+
+    end: int
+    closes: int
+    baseline_id: str
+    monitor_version: int
+    parts: dict[tuple[str, str, int], Part]
+    judged: bool = False
+    mixed: bool = False
+    warnings: list[Warning] = []
+
+    @property
+    def rows(self) -> int:
+        """Rows counted in the window."""
+        return sum(part.rows for key, part in self.parts.items() if key[2] == 0)
+
+    @property
+    def late_rows(self) -> int:
+        """Rows that came too late for it."""
+        return sum(part.late_rows for part in self.parts.values())
+
+    @property
+    def version(self) -> str:
+        """The model version most of the rows are of; of equals the last by name."""
+        rows: dict[str, int] = {}
+        for (_, version, index), part in self.parts.items():
+            if index == 0:
+                rows[version] = rows.get(version, 0) + part.rows
+        return max(rows, key=lambda v: (rows[v], v), default="")
+
+
+class Pending(msgspec.Struct, array_like=True):
+    """Block means that wait for the joint watermark."""
+
+    source: str
+    first: int
+    times: bytes
+    values: bytes
+
+
+class State(msgspec.Struct, array_like=True):
+    """Everything that must survive a crash."""
+
+    sources: dict[str, Source] = {}
+    windows: dict[tuple[str, int], Window] = {}
+    emitted: dict[tuple[str, int, int], int] = {}
+    next_block: dict[tuple[str, str, str, str], int] = {}
+    pending: dict[tuple[str, str, str], list[Pending]] = {}
+    detectors: dict[tuple[str, str, str], bytes] = {}
+    episodes: bytes = b""
+    monitor_version: int = 0
+    joint: int = -1
+
+
+_decode = msgspec.msgpack.Decoder(State).decode
+
+Counted = tuple[NDArray[np.int64], dict[str, dict[str, int]]]
+
+
+class ModelJudge:
+    """Merges evidence of one model and decides. State is a function of the evidence alone."""
+
+    def __init__(self, model: str, catalogue: Catalogue, run_id: str) -> None:
+        self.model = model
+        self.changes = 0
+        self.n_late_after_final = 0
+        self._catalogue, self._run_id = catalogue, run_id
+        self._state = State({}, {}, {}, {}, {}, {})
+        self._detectors: dict[tuple[str, str, str], ChangeDetector] = {}
+        self._episodes = Episodes(catalogue.monitor(model))
+
+    def add(self, partial: Partial) -> Iterator[Result | Alert]:
+        """Take one partial; yield the results and alerts it leads to."""
+        self.changes += 1
+        source = self._state.sources.setdefault(partial.source, Source(-1, -1, False))
+        changed = [key for counts in partial.windows if (key := self._merge(partial, counts)) is not None]
+        for blocks in partial.blocks:
+            self._queue(partial.source, blocks)
+        if partial.watermark is not None and partial.position >= source.position:
+            source.position, source.idle = partial.position, partial.idle
+            source.watermark = max(source.watermark, partial.watermark)
+        yield from self._advance(changed)
+
+    def finish(self) -> Iterator[Result | Alert]:
+        """Judge every window that has rows: a replay has come to its end, nothing will follow."""
+        for source in self._state.sources.values():
+            source.watermark = max([source.watermark, *(w.closes for w in self._state.windows.values())])
+        yield from self._advance([])
+
+    def _merge(self, partial: Partial, counts: WindowCounts) -> tuple[str, int] | None:
+        """Put a part in its window; return the window's key when that changed what is counted."""
+        key = (counts.slice, counts.window_start)
+        window = self._state.windows.get(key)
+        if window is None:
+            window = self._open(counts)
+            if window is None:
+                self.n_late_after_final += 1
+                return None
+            self._state.windows[key] = window
+        if (window.baseline_id, window.monitor_version) != (counts.baseline_id, counts.monitor_version):
+            window.mixed = True
+        part_key = (partial.source, counts.version, counts.part)
+        known = window.parts.get(part_key)
+        if known is not None and known.position > partial.position:
+            return None
+        window.parts[part_key] = Part(
+            partial.position, counts.rows, counts.late_rows, counts.unknown_features, counts.counts, counts.unseen
+        )
+        same = known is not None and (known.rows, known.late_rows) == (counts.rows, counts.late_rows)
+        return None if same else key
+
+    def _open(self, counts: WindowCounts) -> Window | None:
+        """Make a window; None when it is older than what is kept."""
+        baseline = self._catalogue.baseline(counts.baseline_id)
+        if baseline is None:
+            raise LookupError(f"baseline {counts.baseline_id} is named by evidence and is not in {self.model}'s control topic")
+        monitor = self._catalogue.monitor_at(self.model, counts.monitor_version)
+        end = windows.window_end(counts.window_start, baseline.window_ms, monitor.timezone)
+        keep = KEEP_SCALES * max(monitor.scales) * baseline.window_ms
+        if end < self._state.joint - keep:
+            return None
+        closes = end + round(monitor.lateness_windows * baseline.window_ms)
+        return Window(end, closes, counts.baseline_id, counts.monitor_version, {})
+
+    def _queue(self, source: str, blocks: Blocks) -> None:
+        key = (source, blocks.slice, blocks.feature, blocks.baseline_id)
+        n = len(blocks.values) // 2
+        known = self._state.next_block.get(key, 0)
+        skip = known - blocks.first
+        if skip >= n:
+            return
+        skip = max(0, skip)
+        self._state.next_block[key] = blocks.first + n
+        waiting = self._state.pending.setdefault((blocks.slice, blocks.feature, blocks.baseline_id), [])
+        waiting.append(Pending(source, blocks.first + skip, blocks.times[8 * skip :], blocks.values[2 * skip :]))
+
+    def _joint(self) -> int:
+        """The joint watermark: the slowest source that is not idle; of idle ones the fastest."""
+        sources = self._state.sources.values()
+        active = [source.watermark for source in sources if not source.idle]
+        return min(active) if active else max(source.watermark for source in sources)
+
+    def _advance(self, changed: list[tuple[str, int]]) -> Iterator[Result | Alert]:
+        """Judge what the joint watermark has passed, judge again what has changed since."""
+        state = self._state
+        before, state.joint = state.joint, max(state.joint, self._joint())
+        if state.joint > before:
+            self._detect()
+            due = [
+                (window.end, key)
+                for key, window in state.windows.items()
+                if (not window.judged and window.end <= state.joint) or before < window.closes <= state.joint
+            ]
+        else:
+            due = []
+        for key in changed:
+            window = state.windows[key]
+            if window.end <= state.joint:
+                due.append((window.end, key))
+        again: dict[tuple[str, int], None] = {}
+        for _, key in sorted(set(due)):
+            again[key] = None
+            if key in changed and state.windows[key].judged:
+                again.update(dict.fromkeys(self._containing(key)))
+        for key in sorted(again, key=lambda k: (state.windows[k].end, k)):
+            yield from self._judge(key)
+        if due:
+            self._prune()
+
+    def _containing(self, key: tuple[str, int]) -> list[tuple[str, int]]:
+        """Return judged later windows at whose end a scale begins that includes this one."""
+        window = self._state.windows[key]
+        monitor = self._catalogue.monitor_at(self.model, window.monitor_version)
+        reach = max(monitor.scales) * (window.end - key[1])
+        return [
+            other
+            for other, later in self._state.windows.items()
+            if later.judged and other[0] == key[0] and key[1] < other[1] < key[1] + reach
+        ]
+
+    def _judge(self, key: tuple[str, int]) -> Iterator[Result | Alert]:
+        window = self._state.windows[key]
+        first = not window.judged
+        window.judged = True
+        monitor = self._catalogue.monitor_at(self.model, window.monitor_version)
+        for scale in sorted(monitor.scales, reverse=True):
+            result = self._result(key, window, scale)
+            if result is None:
+                continue
+            yield result
+            if first:
+                baseline = self._catalogue.baseline(window.baseline_id)
+                self._episodes.monitor = monitor
+                yield from self._episodes.update(result, may_open=baseline is not None and not baseline.provisional)
+
+    def _result(self, key: tuple[str, int], last: Window, scale: int) -> Result | None:
+        """Score one scale whose window ends with this base window; None when there is nothing new."""
+        slice_, last_start = key
+        baseline = self._catalogue.baseline(last.baseline_id)
+        assert baseline is not None, "the window was opened under it"
+        monitor = self._catalogue.monitor_at(self.model, last.monitor_version)
+        span = windows.scale_windows(last_start, baseline.window_ms, scale, monitor.timezone)
+        if span is None or (scale > 1 and scale not in baseline.scales):
+            return None
+        start, end = span
+        inside = [
+            window
+            for (s, w), window in self._state.windows.items()
+            if s == slice_ and start <= w < end
+        ]
+        rows, late_rows = sum(w.rows for w in inside), sum(w.late_rows for w in inside)
+        sealed = all(w.closes <= self._state.joint for w in inside)
+        revision = 2 * (rows + late_rows) + sealed
+        if not rows or revision <= self._state.emitted.get((slice_, scale, start), -1):
+            return None
+        mixed = any(w.mixed or (w.baseline_id, w.monitor_version) != (last.baseline_id, last.monitor_version) for w in inside)
+        self._state.emitted[slice_, scale, start] = revision
+        verdicts = NO_FEATURES
+        if not mixed:
+            counts, unseen = self._counted(inside)
+            rule = self._catalogue.rule(baseline, monitor)
+            verdicts = rule.score(counts, rows=rows, scale=scale, unseen=unseen)
+        return Result(
+            run_id=self._run_id,
+            model=self.model,
+            version=last.version,
+            slice=slice_,
+            scale=scale,
+            window_start=start,
+            window_end=end,
+            revision=revision,
+            sealed=sealed,
+            rows=rows,
+            late_rows=late_rows,
+            baseline_id=last.baseline_id,
+            monitor_version=last.monitor_version,
+            state="insufficient" if mixed else window_state(verdicts),
+            features=verdicts,
+            warnings=last.warnings if scale == 1 else [],
+            flags=[VERSION_MIXED] if mixed else [],
+            unknown_features=max((p.unknown_features for w in inside for p in w.parts.values()), default=0),
+        )
+
+    def _counted(self, inside: list[Window]) -> Counted:
+        baseline = self._catalogue.baseline(inside[0].baseline_id)
+        assert baseline is not None, "the window was opened under it"
+        layout = self._catalogue.layout(baseline)
+        ranges = parts(layout)
+        total = layout.zeros()
+        unseen: dict[str, dict[str, int]] = {}
+        for window in inside:
+            for (_, _, index), part in window.parts.items():
+                if index != LATE_PART:
+                    total[ranges[index]] += decode_counts(part.counts)
+                if part.unseen:
+                    unseen = profile.merge_unseen(unseen, part.unseen)
+        return total, unseen
+
+    def _detect(self) -> None:
+        """Feed the detectors with the blocks the joint watermark has passed, in event-time order."""
+        for key, waiting in self._state.pending.items():
+            if waiting:
+                self._feed(key, waiting)
+
+    def _feed(self, key: tuple[str, str, str], waiting: list[Pending]) -> None:
+        times = np.concatenate([np.frombuffer(p.times, "<i8") for p in waiting])
+        if times.min() > self._state.joint:
+            return
+        values = np.concatenate([np.frombuffer(p.values, "<i2") for p in waiting])
+        names = sorted({p.source for p in waiting})
+        lengths = [len(p.values) // 2 for p in waiting]
+        sources = np.repeat([names.index(p.source) for p in waiting], lengths)
+        ordinals = np.concatenate([np.arange(p.first, p.first + n) for p, n in zip(waiting, lengths, strict=True)])
+        order = np.lexsort((ordinals, sources, times))
+        ready = order[times[order] <= self._state.joint]
+        detector = self._detector(key)
+        if detector is not None:
+            self._run(key, detector, times[ready], values[ready])
+        rest = np.setdiff1d(np.arange(len(times)), ready)
+        waiting[:] = [
+            Pending(names[s], int(ordinals[chosen[0]]), times[chosen].tobytes(), values[chosen].tobytes())
+            for s in range(len(names))
+            for chosen in _runs(rest[sources[rest] == s], ordinals)
+        ]
+
+    def _run(self, key: tuple[str, str, str], detector: ChangeDetector, times: Any, values: Any) -> None:
+        slice_, feature, _ = key
+        for time, value in zip(times.tolist(), values.tolist(), strict=True):
+            detector.update(time, value)
+            if (change := detector.change) is not None:
+                self._warn(slice_, Warning(feature, detector.name, change.time, change.before, change.after))
+
+    def _detector(self, key: tuple[str, str, str]) -> ChangeDetector | None:
+        detector = self._detectors.get(key)
+        if detector is None:
+            _, feature, baseline_id = key
+            baseline = self._catalogue.baseline(baseline_id)
+            if baseline is None or feature not in baseline.features:
+                return None
+            detector = self._detectors[key] = ChangeDetector(baseline.features[feature])
+        return detector
+
+    def _warn(self, slice_: str, warning: Warning) -> None:
+        for (s, start), window in self._state.windows.items():
+            if s == slice_ and start <= warning.time < window.end:
+                window.warnings = [*window.warnings, warning]
+                return
+
+    def _prune(self) -> None:
+        """Drop windows that no scale can need any more."""
+        state = self._state
+        for key, window in list(state.windows.items()):
+            monitor = self._catalogue.monitor_at(self.model, window.monitor_version)
+            size = window.end - key[1]
+            if window.judged and window.end < state.joint - KEEP_SCALES * max(monitor.scales) * size:
+                del state.windows[key]
+        oldest = min((start for _, start in state.windows), default=0)
+        size = max((w.end - k[1] for k, w in state.windows.items()), default=0)
+        for emitted in [e for e in state.emitted if e[2] < oldest - 125 * size]:
+            del state.emitted[emitted]
+
+    def effective_from(self) -> int:
+        """Return from when a new baseline or monitor can hold: the first window boundary nobody has reached."""
+        newest = max((source.watermark for source in self._state.sources.values()), default=-1)
+        eras = self._catalogue.eras(self.model)
+        if newest < 0 or not eras:
+            return 0
+        size, zone = eras[-1].baseline.window_ms, eras[-1].monitor.timezone
+        guard = min(3_600_000, size)
+        return windows.window_end(windows.window_start(newest + guard, size, zone), size, zone)
+
+    def next_monitor_version(self) -> int:
+        """Number a new monitor."""
+        self.changes += 1
+        self._state.monitor_version += 1
+        return self._state.monitor_version
+
+    def encode(self) -> bytes:
+        """Return the state."""
+        self._state.detectors = {key: detector.snapshot() for key, detector in self._detectors.items()}
+        self._state.episodes = self._episodes.snapshot()
+        return msgspec.msgpack.encode(self._state)
+
+    def restore(self, data: bytes) -> None:
+        """Take the state `encode` gave."""
+        self._state = _decode(data)
+        for key, saved in self._state.detectors.items():
+            if (detector := self._detector(key)) is not None:
+                detector.restore(saved)
+        if self._state.episodes:
+            self._episodes.restore(self._state.episodes)
+
+
+def _runs(rows: Any, ordinals: Any) -> list[Any]:
+    """Cut row indices of one source into runs of consecutive ordinals."""
+    if not len(rows):
+        return []
+    rows = rows[np.argsort(ordinals[rows])]
+    return np.split(rows, np.flatnonzero(np.diff(ordinals[rows]) != 1) + 1)

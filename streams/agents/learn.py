@@ -1,0 +1,242 @@
+"""Learn: rows of models without a baseline become their first baseline.
+
+The learner keeps positions and counts per minute, not rows: when there are enough it reads the
+rows again, builds the baseline from those before a window boundary, and counts those after it as
+one more source per partition they came from. Rows forwarded later are counted the same way.
+"""
+
+from __future__ import annotations
+
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from detectors.errors import UnusableReference
+from detectors.reference import MIN_REFERENCE_WINDOWS, build_baseline
+from detectors.windows import choose_window_from_minutes, window_end, window_start
+from schemas import evidence, topics
+from schemas.arrays import concatenated
+from schemas.codec import Origin
+from schemas.columns import Batch
+from schemas.events import decode
+from schemas.monitors import Monitor
+from schemas.records import PlainRecord, Record
+from streams.agents.counting import ModelCounts
+from streams.agents.outputs import Originating, origin_of
+from streams.agents.profile import ORIGIN_HEADERS, ProfileMetrics
+from streams.catalogue import Catalogue, records_of
+from streams.engine.outbox import Output
+from streams.engine.stage import Reading
+
+MINUTE_MS = 60_000
+DAY_MS = 86_400_000
+SLOW_ROWS = 500
+STEADY_MS = 7 * DAY_MS
+MAX_ROWS = 300_000
+
+
+class _Model(msgspec.Struct):
+    """What is known of a model that is being learned, or whose forwarded rows are still counted."""
+
+    first: int
+    minutes: dict[int, int]
+    newest: int = -1
+    next_check: int = 0
+    learned: bool = False
+    published: bool = False
+
+
+class _State(msgspec.Struct):
+    models: dict[str, _Model]
+    seen: dict[str, int]
+
+
+class _Forwarded(NamedTuple):
+    source: str
+    record: PlainRecord
+
+
+_decode_state = msgspec.msgpack.Decoder(_State).decode
+PARTITION_SEGMENT = "partition"
+
+
+class LearnStage:
+    """State of one partition of the learning topic."""
+
+    def __init__(
+        self,
+        source: str,
+        catalogue: Catalogue,
+        originating: Originating,
+        metrics: ProfileMetrics,
+        *,
+        max_features: int = 2_000,
+    ) -> None:
+        self._source, self._catalogue, self._out, self._metrics = source, catalogue, originating, metrics
+        self._max_features = max_features
+        self._state = _State({}, {})
+        self._counts: dict[tuple[str, str], ModelCounts] = {}
+        self._changes = 0
+        self._position = 0
+
+    def update(self, records: Sequence[Record]) -> list[Output]:
+        """Take forwarded rows, each once: a record that was forwarded twice has an old origin."""
+        self._changes += 1
+        self._position = records[-1].offset + 1
+        for source, batch in self._batches(records, once=True):
+            model = self._state.models.get(batch.model)
+            if model is None:
+                model = self._state.models[batch.model] = _Model(int(batch.offsets[0]), {})
+            if model.learned:
+                self._count(source, batch)
+                continue
+            minutes, counts = np.unique(batch.times // MINUTE_MS, return_counts=True)
+            for minute, n in zip(minutes.tolist(), counts.tolist(), strict=True):
+                model.minutes[minute] = model.minutes.get(minute, 0) + n
+            model.newest = max(model.newest, int(batch.times.max()))
+        return []
+
+    def _batches(self, records: Sequence[Record], *, once: bool) -> Iterator[tuple[str, Batch]]:
+        """Decode forwarded records by the partition they came from, in order."""
+        by_source: dict[str, list[PlainRecord]] = {}
+        for forwarded in map(self._original, records):
+            source, record = forwarded
+            origin = int(dict(record.headers)["origin-offset"])
+            if once:
+                if origin <= self._state.seen.get(source, -1):
+                    continue
+                self._state.seen[source] = origin
+            by_source.setdefault(source, []).append(record)
+        for source, several in by_source.items():
+            for batch in decode(several, max_features=self._max_features).batches:
+                yield source, batch
+
+    def _original(self, record: Record) -> _Forwarded:
+        """Undo the forwarding: the record as it was, at its place in this topic."""
+        origin = origin_of(record) or Origin("?", 0, record.offset, 0)
+        timestamp = next((int(value) for key, value in record.headers if key == "drift-time"), record.timestamp)
+        headers = [(key, value) for key, value in record.headers if key not in ORIGIN_HEADERS]
+        headers.append(("origin-offset", str(origin.offset).encode()))
+        plain = PlainRecord(record.topic, record.partition, record.offset, timestamp, record.value, record.key, headers)
+        return _Forwarded(f"{origin.topic}/{origin.partition}", plain)
+
+    def _boundary(self, name: str, model: _Model) -> int | None:
+        """Return the window boundary before which the reference ends, None while rows are missing."""
+        rows = sum(model.minutes.values())
+        monitor = self._catalogue.monitor(name)
+        if rows < min(SLOW_ROWS, monitor.learn_rows) or rows < model.next_check:
+            return None
+        minutes = sorted(model.minutes)
+        first, last = minutes[0] * MINUTE_MS, (minutes[-1] + 1) * MINUTE_MS
+        if rows < monitor.learn_rows and last - first < STEADY_MS:
+            return None
+        model.next_check = rows + max(1, rows // 50)
+        size, _ = choose_window_from_minutes(
+            np.array(minutes) * MINUTE_MS, np.array([model.minutes[m] for m in minutes]), monitor.timezone
+        )
+        running = np.cumsum([model.minutes[m] for m in minutes])
+        enough = minutes[int(np.searchsorted(running, min(monitor.learn_rows, rows)))] * MINUTE_MS
+        enough = max(enough, first + MIN_REFERENCE_WINDOWS * size)
+        boundary = window_end(window_start(enough, size, monitor.timezone), size, monitor.timezone)
+        return boundary if model.newest >= boundary else None
+
+    def readings(self) -> Sequence[Reading]:
+        """Return the models whose rows are wanted again: enough to learn from, or a baseline has appeared."""
+        return [
+            Reading(name, model.first, self._position)
+            for name, model in self._state.models.items()
+            if not model.learned
+            and (self._catalogue.eras(name) or (not model.published and self._boundary(name, model) is not None))
+        ]
+
+    def read(self, reading: Reading, records: Sequence[Record]) -> list[Output]:
+        """Build a model's baseline from its rows unless it has one, then count the rows after it."""
+        name = reading.name
+        model = self._state.models[name]
+        mine = [(source, batch) for source, batch in self._batches(records, once=False) if batch.model == name]
+        self._changes += 1
+        if not self._catalogue.eras(name):
+            boundary = self._boundary(name, msgspec.structs.replace(model, next_check=0))
+            if boundary is None:
+                return []
+            try:
+                outputs = self._learn(name, mine, boundary)
+            except UnusableReference:
+                model.next_check = 2 * sum(model.minutes.values())
+                return []
+            model.published = True
+            return outputs  # rows are counted once it is read back from the control topic: then it is durable
+        model.learned, model.minutes = True, {}
+        for source, batch in mine:
+            self._count(source, batch)
+        return []
+
+    def _learn(self, name: str, mine: list[tuple[str, Batch]], boundary: int) -> list[Output]:
+        ordered = sorted(mine, key=lambda pair: pair[0])
+        columns, times = concatenated([batch for _, batch in ordered])
+        inside = np.flatnonzero(times < boundary)
+        inside = inside[np.argsort(times[inside], kind="stable")]
+        if len(inside) > MAX_ROWS:
+            inside = inside[:: -(-len(inside) // MAX_ROWS)]
+        monitor: Monitor = self._catalogue.monitor(name)
+        baseline = build_baseline(
+            {feature: column.take(inside) for feature, column in columns.items()},
+            times[inside],
+            baseline_id=f"{name}@1",
+            model=name,
+            monitor=monitor,
+            source=f"learned from {len(inside)} rows of live traffic",
+            created_ms=int(times[inside[-1]]),
+            effective_from=boundary,
+            provisional=True,
+        )
+        offset = self._position - 1
+        return [self._out.output(offset, topic, key, value) for topic, key, value in records_of(baseline, boundary)]
+
+    def _count(self, source: str, batch: Batch) -> None:
+        counts = self._counts.get((batch.model, source))
+        if counts is None:
+            counts = self._counts[batch.model, source] = ModelCounts(
+                f"{self._source}<{source}", batch.model, self._catalogue
+            )
+        counts.add(batch)
+        self._metrics.rows(batch.model, len(batch.times))
+
+    def flush(self, now_ms: int, *, caught_up: bool) -> list[Output]:
+        """Return what the judge has not been told yet; a forwarded source is idle once nothing more comes."""
+        passed = now_ms if caught_up else None
+        return [
+            self._out.output(max(0, self._position - 1), topics.EVIDENCE.name, model, evidence.encode(partial))
+            for (model, _), counts in self._counts.items()
+            for partial in counts.partials(self._position, passed)
+        ]
+
+    def before_checkpoint(self) -> None:
+        """Nothing waits for a checkpoint."""
+
+    def segments(self) -> Mapping[str, int]:
+        """One segment for the partition and one a counted (model, source)."""
+        counted = {f"{source}|{model}": counts.changes for (model, source), counts in self._counts.items()}
+        return {PARTITION_SEGMENT: self._changes, **counted}
+
+    def encode(self, segment: str) -> bytes:
+        """Return a segment's bytes."""
+        if segment == PARTITION_SEGMENT:
+            return msgspec.msgpack.encode(self._state)
+        source, model = segment.split("|", 1)
+        return self._counts[model, source].encode()
+
+    def restore(self, segments: Mapping[str, bytes]) -> None:
+        """Take a snapshot's segments."""
+        for segment, data in segments.items():
+            if segment == PARTITION_SEGMENT:
+                self._state = _decode_state(data)
+            else:
+                source, model = segment.split("|", 1)
+                counts = self._counts[model, source] = ModelCounts(f"{self._source}<{source}", model, self._catalogue)
+                counts.restore(data)
+
+

@@ -1,0 +1,218 @@
+"""Profile: rows of one input partition become counts per model and window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+import numpy as np
+
+from schemas import evidence, topics
+from schemas.codec import ORIGIN_HEADER
+from schemas.columns import Batch
+from schemas.dead import dead_letter
+from schemas.events import decode, reject_rows
+from schemas.records import Record, Rejected
+from streams.agents.counting import ModelCounts
+from streams.agents.outputs import Originating
+from streams.catalogue import Catalogue
+from streams.engine.outbox import Output
+from streams.engine.stage import Reading
+
+HOUR_MS = 3_600_000
+PARTITION_SEGMENT = "partition"
+
+
+class ProfileMetrics(Protocol):
+    """What the stage reports."""
+
+    def rows(self, model: str, n: int) -> None: ...
+    def late_rows(self, model: str, n: int) -> None: ...
+    def dead_letter(self, reason: str) -> None: ...
+    def tombstones(self, n: int) -> None: ...
+
+
+class _PartitionState(msgspec.Struct):
+    counting: list[str]
+    record_time: int
+
+
+_decode_partition = msgspec.msgpack.Decoder(_PartitionState).decode
+
+
+class ProfileStage:
+    """State of one partition of the events topic.
+
+    Rows of a model without a baseline are forwarded to be learned from. When a baseline appears,
+    this stage begins to count the model's rows at its next checkpoint, once every record that a
+    worker before it may have forwarded has passed: so each row is counted once, here or there.
+
+    Parameters
+    ----------
+    source
+        This partition's name in the evidence.
+    log_end
+        End of the partition when it was taken over.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        catalogue: Catalogue,
+        originating: Originating,
+        metrics: ProfileMetrics,
+        *,
+        log_end: int = 0,
+        max_features: int = 2_000,
+        max_models: int = 10_000,
+    ) -> None:
+        self._source, self._catalogue, self._out, self._metrics = source, catalogue, originating, metrics
+        self._log_end, self._max_features, self._max_models = log_end, max_features, max_models
+        self._models: dict[str, ModelCounts] = {}
+        self._counting: set[str] = set()
+        self._changes = 0
+        self._record_time = -1
+        self._position = 0
+
+    def update(self, records: Sequence[Record]) -> list[Output]:
+        """Count the rows of some records; return dead letters and rows to learn from."""
+        decoded = decode(records, max_features=self._max_features)
+        rejected = decoded.rejected
+        self._metrics.tombstones(decoded.n_tombstones)
+        learning: set[int] = set()
+        models: dict[int, str] = {}
+        for batch in decoded.batches:
+            good = self._guarded(batch, rejected)
+            if not len(good.times):
+                continue
+            counts = self._models.get(good.model)
+            if counts is None:
+                if len(self._models) >= self._max_models:
+                    everything = np.ones(len(good.times), bool)
+                    reject_rows(good, everything, "too_many_models", f"more than {self._max_models} models", rejected)
+                    continue
+                counts = self._models[good.model] = ModelCounts(self._source, good.model, self._catalogue)
+            if good.model in self._counting:
+                late = counts.n_late
+                counts.add(good)
+                self._metrics.rows(good.model, len(good.times))
+                self._metrics.late_rows(good.model, counts.n_late - late)
+            else:
+                counts.see(good)
+                offsets = set(np.unique(good.offsets).tolist())
+                learning |= offsets
+                models.update(dict.fromkeys(offsets, good.model))
+        self._record_time = max(self._record_time, records[-1].timestamp or -1)
+        self._position = records[-1].offset + 1
+        self._changes += 1
+        return self._outputs(records, learning, models, rejected)
+
+    def _guarded(self, batch: Batch, rejected: list[Rejected]) -> Batch:
+        """Reject rows from the future: no watermark may pass the record's own time by more than the guard."""
+        baseline = self._catalogue.newest(batch.model)
+        guard = min(HOUR_MS, baseline.window_ms if baseline else HOUR_MS)
+        future = (batch.times > batch.record_times + guard) & (batch.record_times >= 0)
+        if not future.any():
+            return batch
+        detail = f"time {{time}} lies more than {guard // 1000} s after the record's own timestamp; check the clock"
+        reject_rows(batch, future, "time_in_future", detail, rejected)
+        return batch.take(~future)
+
+    def _outputs(
+        self, records: Sequence[Record], learning: set[int], models: Mapping[int, str], rejected: list[Rejected]
+    ) -> list[Output]:
+        """Make outputs record by record, so that their origins repeat after a crash."""
+        if not learning and not rejected:
+            return []
+        outputs = []
+        reasons = {r.offset: r for r in reversed(rejected)}
+        for record in records:
+            if record.offset in learning:
+                headers = [*record.headers, ("drift-time", str(record.timestamp).encode())]
+                outputs.append(
+                    self._out.output(record.offset, topics.LEARNING.name, models[record.offset], record.value or b"", headers)
+                )
+            if record.offset in reasons:
+                outputs.append(self._dead(record, reasons[record.offset]))
+                self._metrics.dead_letter(reasons[record.offset].reason)
+        return outputs
+
+    def _dead(self, record: Record, why: Rejected) -> Output:
+        return dead_output(self._out, record, why, "profile", keep_value=not self._sensitive(record))
+
+    def _sensitive(self, record: Record) -> bool:
+        """Tell whether a record may hold sensitive values; what cannot be decoded is searched for the name."""
+        value = record.value or b""
+        return any(name.encode() in value for name in self._catalogue.sensitive_models())
+
+    def flush(self, now_ms: int, *, caught_up: bool) -> list[Output]:
+        """Return what the judge has not been told yet."""
+        passed = max(now_ms, self._record_time) if caught_up else self._record_time
+        outputs = []
+        for model, counts in self._models.items():
+            if model in self._counting:
+                for partial in counts.partials(self._position, passed):
+                    outputs.append(self._evidence(partial))
+        return outputs
+
+    def _evidence(self, partial: evidence.Partial) -> Output:
+        offset = max(0, partial.position - 1)
+        return self._out.output(offset, topics.EVIDENCE.name, partial.model, evidence.encode(partial))
+
+    def readings(self) -> Sequence[Reading]:
+        """Nothing is read again."""
+        return ()
+
+    def read(self, reading: Reading, records: Sequence[Record]) -> list[Output]:
+        """Never asked for."""
+        raise AssertionError(f"{reading} was not wanted; {len(records)} records")
+
+    def before_checkpoint(self) -> None:
+        """Begin to count models whose baseline is known, once earlier forwarding lies behind."""
+        if self._position >= self._log_end:
+            ready = {model for model in self._catalogue.models() if self._catalogue.eras(model)}
+            if not ready <= self._counting:
+                self._counting |= ready
+                self._changes += 1
+
+    def segments(self) -> Mapping[str, int]:
+        """One segment a model, and one for the partition."""
+        names = {f"model/{model}": counts.changes for model, counts in self._models.items()}
+        return {PARTITION_SEGMENT: self._changes, **names}
+
+    def encode(self, segment: str) -> bytes:
+        """Return a segment's bytes."""
+        if segment == PARTITION_SEGMENT:
+            return msgspec.msgpack.encode(_PartitionState(sorted(self._counting), self._record_time))
+        return self._models[segment.removeprefix("model/")].encode()
+
+    def restore(self, segments: Mapping[str, bytes]) -> None:
+        """Take a snapshot's segments."""
+        for name, data in segments.items():
+            if name == PARTITION_SEGMENT:
+                state = _decode_partition(data)
+                self._counting, self._record_time = set(state.counting), state.record_time
+            else:
+                model = name.removeprefix("model/")
+                counts = self._models[model] = ModelCounts(self._source, model, self._catalogue)
+                counts.restore(data)
+
+    def models(self) -> Iterable[str]:
+        """Return the models this partition has seen."""
+        return self._models.keys()
+
+
+def dead_output(out: Originating, record: Record, why: Rejected, stage: str, *, keep_value: bool) -> Output:
+    """Return the dead letter of a record, in the partition of its input's number."""
+    detail = why.detail + (f" ({why.n_rows} rows)" if why.n_rows else "")
+    key, value, headers = dead_letter(
+        record.key, record.value, record.headers,
+        topic=record.topic, partition=record.partition, offset=record.offset,
+        stage=stage, reason=why.reason, error_class=why.reason, detail=detail, keep_value=keep_value,
+    )  # fmt: skip
+    made = out.output(record.offset, topics.DEAD.name, f"{record.topic}/{record.partition}", value or b"", headers)
+    return made._replace(key=key, value=value)
+
+
+ORIGIN_HEADERS = frozenset({ORIGIN_HEADER, "drift-time"})

@@ -1,0 +1,175 @@
+"""Which baseline and monitor are effective for a model, and from which event time on."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from typing import NamedTuple
+
+import msgspec
+
+from detectors.layout import Layout
+from detectors.rule import Rule
+from schemas import baselines, control, monitors, topics
+from schemas.baselines import Baseline
+from schemas.monitors import Monitor
+from schemas.records import Record
+
+
+class Era(NamedTuple):
+    """A span of event time of one model with one baseline and one monitor: [start_ms, end_ms)."""
+
+    start_ms: int
+    end_ms: int
+    baseline: Baseline
+    monitor: Monitor
+
+
+FOREVER = 1 << 62
+
+
+class Catalogue:
+    """The control topics as one sees them: filled by a `Follower`, asked by stages.
+
+    Baselines are immutable and many; those effective make the eras of a model.
+    """
+
+    def __init__(self) -> None:
+        self._assembly = control.Assembly()
+        self._baselines: dict[str, Baseline] = {}
+        self._effective: dict[str, dict[str, int]] = defaultdict(dict)
+        self._monitors: dict[str, dict[int, Monitor]] = defaultdict(dict)
+        self._eras: dict[str, list[Era]] = {}
+        self._layouts: dict[str, Layout] = {}
+        self._rules: dict[tuple[str, int], Rule] = {}
+
+    def update(self, record: Record) -> None:
+        """Take one record of a control topic."""
+        if record.value is None:
+            return
+        if record.topic == topics.MONITORS.name:
+            self.add_monitor(monitors.decode(record.value))
+            return
+        message = control.decode(record.value)
+        if isinstance(message, control.Effective):
+            self.add_effective(message)
+        elif (whole := self._assembly.add(message)) is not None:
+            self.add_baseline(baselines.decode(whole))
+
+    def add_baseline(self, baseline: Baseline) -> None:
+        """Store a baseline; it judges nothing until it is effective."""
+        self._baselines[baseline.baseline_id] = baseline
+        self._eras.pop(baseline.model, None)
+
+    def add_effective(self, effective: control.Effective) -> None:
+        """Let a baseline judge windows from an event time on."""
+        self._effective[effective.model][effective.baseline_id] = effective.effective_from
+        self._eras.pop(effective.model, None)
+
+    def add_monitor(self, monitor: Monitor) -> None:
+        """Store a version of a monitor."""
+        self._monitors[monitor.model][monitor.monitor_version] = monitor
+        self._eras.pop(monitor.model, None)
+        for key in [key for key in self._rules if key[1] == monitor.monitor_version]:
+            del self._rules[key]
+
+    def eras(self, model: str) -> list[Era]:
+        """Return the eras of a model in time order; empty when it has no baseline yet."""
+        found = self._eras.get(model)
+        if found is None:
+            found = self._eras[model] = self._built(model)
+        return found
+
+    def _built(self, model: str) -> list[Era]:
+        effective = sorted(
+            (start, number, baseline_id)
+            for baseline_id, start in self._effective.get(model, {}).items()
+            if baseline_id in self._baselines
+            for number in [self._baselines[baseline_id].number]
+        )
+        if not effective:
+            return []
+        versions = sorted(self._monitors.get(model, {}).values(), key=lambda m: (m.effective_from, m.monitor_version))
+        starts = sorted({start for start, _, _ in effective} | {m.effective_from for m in versions if m.effective_from > effective[0][0]})
+        eras = []
+        for start, end in zip(starts, [*starts[1:], FOREVER], strict=True):
+            baseline_id = effective[bisect_right(effective, start, key=lambda e: e[0]) - 1][2]
+            before = [m for m in versions if m.effective_from <= start]
+            eras.append(Era(start, end, self._baselines[baseline_id], before[-1] if before else self.first_monitor(model)))
+        return eras
+
+    def first_monitor(self, model: str) -> Monitor:
+        """Return the monitor a model without an applied one has."""
+        versions = self._monitors.get(model)
+        return versions[min(versions)] if versions else Monitor(model=model)
+
+    def monitor(self, model: str) -> Monitor:
+        """Return the newest monitor of a model."""
+        versions = self._monitors.get(model)
+        return versions[max(versions)] if versions else Monitor(model=model)
+
+    def monitor_at(self, model: str, version: int) -> Monitor:
+        """Return one version of a monitor; version 0 may never have been written."""
+        return self._monitors.get(model, {}).get(version) or Monitor(model=model)
+
+    def n_versions(self, model: str) -> int:
+        """Return the highest monitor version of a model, 0 when it has none."""
+        return max(self._monitors.get(model, {}), default=0)
+
+    def baseline(self, baseline_id: str) -> Baseline | None:
+        """Return a stored baseline."""
+        return self._baselines.get(baseline_id)
+
+    def newest(self, model: str) -> Baseline | None:
+        """Return the baseline that is effective last."""
+        eras = self.eras(model)
+        return eras[-1].baseline if eras else None
+
+    def baselines_of(self, model: str) -> list[Baseline]:
+        """Return all baselines of a model by number."""
+        return sorted((b for b in self._baselines.values() if b.model == model), key=lambda b: b.number)
+
+    def sensitive_models(self) -> list[str]:
+        """Return the models with a sensitive feature in any version of their monitor."""
+        return [
+            model
+            for model, versions in self._monitors.items()
+            if any(feature.sensitive for monitor in versions.values() for feature in monitor.features.values())
+        ]
+
+    def models(self) -> list[str]:
+        """Return the models that have a baseline or a monitor."""
+        return sorted({b.model for b in self._baselines.values()} | set(self._monitors))
+
+    def layout(self, baseline: Baseline) -> Layout:
+        """Return the layout of a baseline's counts, made once."""
+        found = self._layouts.get(baseline.baseline_id)
+        if found is None:
+            found = self._layouts[baseline.baseline_id] = Layout(baseline)
+        return found
+
+    def rule(self, baseline: Baseline, monitor: Monitor) -> Rule:
+        """Return the decision rule of a baseline under a monitor, made once."""
+        key = (baseline.baseline_id, monitor.monitor_version)
+        found = self._rules.get(key)
+        if found is None:
+            found = self._rules[key] = Rule(baseline, self.layout(baseline), monitor)
+        return found
+
+
+def records_of(baseline: Baseline, effective_from: int | None) -> list[tuple[str, str, bytes]]:
+    """Return (topic, key, value) of the control records that publish a baseline.
+
+    With `effective_from` None it is stored only.
+    """
+    topic = topics.BASELINES.name
+    records = [(topic, key, value) for key, value in control.chunks(baseline.baseline_id, baselines.encode(baseline))]
+    if effective_from is not None:
+        effective = control.Effective(baseline.model, baseline.baseline_id, effective_from)
+        records.append((topic, f"{baseline.model}/effective/{baseline.baseline_id}", control.encode(effective)))
+    return records
+
+
+def monitor_record(monitor: Monitor) -> tuple[str, str, bytes]:
+    """Return (topic, key, value) of the control record of a monitor."""
+    return topics.MONITORS.name, f"{monitor.model}/{monitor.monitor_version}", msgspec.json.encode(monitor)

@@ -1,0 +1,237 @@
+"""The one mechanism of every stateful agent: position, state, snapshot, pointer.
+
+The order that makes it exact, and where each step happens:
+
+1. records below the position are skipped, the others change the state, the position follows;
+   no await in between (`_apply`);
+2. a checkpoint encodes state and position together, waits for the outputs, then for the snapshot,
+   then commits position and pointer as one (`checkpoint`);
+3. on assignment the pointer is read back and exactly that snapshot restored (`restore`);
+4. anything unexpected leaves without committing; the supervisor restarts the process (`_failed`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import faust
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from schemas.records import Record
+from streams.engine import private
+from streams.engine.checkpoint import Pointer, SnapshotError, Snapshots, bounds, read_range
+from streams.engine.connection import reader
+from streams.engine.outbox import Outbox, Output
+from streams.engine.stage import Stage
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CAREFUL_ATTEMPT = 1
+SKIP_ATTEMPT = 2
+
+
+class AgentMetrics(Protocol):
+    """What an agent reports about itself."""
+
+    def checkpoint(self, seconds: float, n_bytes: int) -> None: ...
+    def state_lost(self, agent: str, n_records: int) -> None: ...
+
+
+class Held:
+    """A partition this worker owns: its state, its position, the pointer of its last snapshot."""
+
+    def __init__(self, stage: Stage, position: int, pointer: Pointer | None) -> None:
+        self.stage = stage
+        self.position = position
+        self.pointer = pointer
+        self.committed = position
+        self.attempts = pointer.attempts if pointer else 0
+
+
+class StatefulAgent:
+    """Runs one stage per partition of one input topic.
+
+    Parameters
+    ----------
+    make_stage
+        Builds the empty state of a partition.
+    poisonous
+        Turns a record that failed its third attempt into outputs (a dead letter).
+    leave
+        Ends the process with a reason; does not return.
+    """
+
+    def __init__(
+        self,
+        app: faust.App,
+        settings: Settings,
+        outbox: Outbox,
+        *,
+        name: str,
+        topic: str,
+        snapshot_topic: str,
+        make_stage: Callable[[int], Stage],
+        poisonous: Callable[[Record, str], Sequence[Output]],
+        metrics: AgentMetrics,
+        leave: Callable[[str], None],
+    ) -> None:
+        self.app, self.name, self.topic = app, name, topic
+        self.held: dict[int, Held] = {}
+        self._settings, self._outbox = settings, outbox
+        self._make_stage, self._poisonous, self._metrics, self._leave = make_stage, poisonous, metrics, leave
+        self._snapshots = Snapshots(settings, outbox, name, snapshot_topic)
+        self._lock = asyncio.Lock()
+
+    async def take(self, records: Sequence[Record]) -> None:
+        """Process the records of one partition; called by the Faust agent."""
+        async with self._lock:
+            held = self.held.get(records[0].partition)
+            if held is None:
+                return
+            if records[0].offset < held.position:
+                records = [record for record in records if record.offset >= held.position]
+            try:
+                if held.attempts:
+                    await self._carefully(held, records)
+                elif records:
+                    await self._apply(held, records)
+            except Exception as error:  # whatever it is, the state can no longer be trusted
+                await self._failed(records[0].partition, held, error)
+        await self._outbox.room()
+
+    async def _apply(self, held: Held, records: Sequence[Record]) -> None:
+        outputs = held.stage.update(records)
+        held.position = records[-1].offset + 1
+        self._outbox.put(outputs)
+        await self._read_again(records[0].partition, held)
+
+    async def _read_again(self, partition: int, held: Held) -> None:
+        for reading in held.stage.readings():
+            again = await read_range(self._settings, self.topic, partition, reading.start, reading.end)
+            self._outbox.put(held.stage.read(reading, again))
+
+    async def _carefully(self, held: Held, records: Sequence[Record]) -> None:
+        """After a failure: record by record, each with its checkpoint; at the third attempt skip the culprit."""
+        for record in records:
+            if held.attempts >= SKIP_ATTEMPT and record.offset >= held.committed:
+                log.error("%s: %s/%s@%s failed twice; it becomes a dead letter", self.name, self.topic, record.partition, record.offset)
+                self._outbox.put(self._poisonous(record, f"{self.name} failed on it {held.attempts} times"))
+                held.position = record.offset + 1
+                held.attempts = 0
+            else:
+                await self._apply(held, [record])
+            await self._checkpoint(record.partition, held)
+        held.attempts = 0
+
+    async def _failed(self, partition: int, held: Held, error: Exception) -> None:
+        """Count the attempt beside the last good checkpoint, and leave."""
+        log.exception("%s: %s/%s after position %s", self.name, self.topic, partition, held.committed)
+        if held.pointer is not None:
+            again = held.pointer._replace(attempts=held.attempts + 1)
+            await private.commit(self.app, self.topic, partition, held.committed, again.encode())
+        self._leave(f"{self.name} failed on {self.topic}/{partition} after {held.committed}: {type(error).__name__}: {error}")
+
+    async def flush(self) -> None:
+        """Send what is worth showing now."""
+        async with self._lock:
+            now_ms = int(time.time() * 1000)
+            for partition, held in self.held.items():
+                await self._read_again(partition, held)
+                caught_up = held.position >= (private.highwater(self.app, self.topic, partition) or 0)
+                self._outbox.put(held.stage.flush(now_ms, caught_up=caught_up))
+
+    async def checkpoint(self) -> None:
+        """Checkpoint every partition that has moved."""
+        async with self._lock:
+            for partition, held in list(self.held.items()):
+                if held.position != held.committed or held.pointer is None:
+                    await self._checkpoint(partition, held)
+
+    async def _checkpoint(self, partition: int, held: Held) -> None:
+        started = time.perf_counter()
+        position = held.position
+        held.stage.before_checkpoint()
+        # 2. what is counted and not yet told leaves first: the snapshot holds none of it
+        self._outbox.put(held.stage.flush(int(time.time() * 1000), caught_up=False))
+        # 2a. state is encoded here, synchronously; 2b. outputs and snapshot are durable after it
+        pointer = await self._snapshots.write(partition, position, held.stage)
+        # 2c. position and pointer become valid as one
+        await private.commit(self.app, self.topic, partition, position, pointer.encode())
+        held.committed, held.pointer = position, pointer
+        self._metrics.checkpoint(time.perf_counter() - started, self._snapshots.n_bytes)
+
+    async def release(self) -> None:
+        """Checkpoint and drop everything: the partitions go to somebody else."""
+        try:
+            await self.checkpoint()
+        except KafkaError as error:  # fenced: another worker owns them, ours is worth nothing
+            log.warning("%s: fenced, state dropped: %s", self.name, error)
+        async with self._lock:
+            for partition in self.held:
+                self._snapshots.forget(partition)
+            self.held.clear()
+
+    async def restore(self, partitions: Iterable[int]) -> None:
+        """Take over partitions: read the committed pointers and exactly those snapshots."""
+        wanted = sorted(set(partitions) - self.held.keys())
+        if not wanted:
+            return
+        async with self._lock:
+            commits = await private.committed(self.app, self.topic, wanted)
+            consumer = reader(self._settings)
+            await consumer.start()
+            try:
+                for partition in wanted:
+                    first, end = await bounds(consumer, TopicPartition(self.topic, partition))
+                    self.held[partition] = await self._restored(partition, commits.get(partition), first, end)
+            finally:
+                await consumer.stop()
+
+    async def _restored(self, partition: int, commit: private.Committed | None, first: int, end: int) -> Held:
+        stage = self._make_stage(partition)
+        pointer = Pointer.decode(commit.metadata) if commit else None
+        if pointer is None:
+            pointer = await self._snapshots.newest(partition)
+            if pointer is None:
+                if commit and commit.offset > first:
+                    self._lost(partition, commit.offset, "a committed position without a snapshot")
+                return await self._begin(partition, Held(stage, first, None))
+            log.warning("%s: no pointer was committed for partition %s; its newest snapshot is used", self.name, partition)
+        try:
+            position = await self._snapshots.read(partition, pointer, stage)
+        except SnapshotError as error:
+            self._lost(partition, commit.offset if commit else 0, str(error))
+            return await self._begin(partition, Held(self._make_stage(partition), first, None))
+        held = Held(stage, position, pointer)
+        if not first <= position <= end:
+            self._lost(partition, abs(first - position), f"position {position} is outside the log {first}..{end}")
+            held.position = first
+        if commit is None or held.position != commit.offset:
+            return await self._begin(partition, held)
+        return held
+
+    async def _begin(self, partition: int, held: Held) -> Held:
+        """Commit where reading starts: Faust seeks to what is committed."""
+        await self._checkpoint(partition, held)
+        return held
+
+    def _lost(self, partition: int, n_records: int, why: str) -> None:
+        log.error("state_lost: %s %s/%s: %s (%d records)", self.name, self.topic, partition, why, n_records)
+        self._metrics.state_lost(self.name, n_records)
+
+    def lags(self) -> dict[int, int]:
+        """Return how many records each partition still has to be read."""
+        return {
+            partition: max(0, (private.highwater(self.app, self.topic, partition) or 0) - held.position)
+            for partition, held in self.held.items()
+        }
+
+    def positions(self) -> dict[tuple[str, int], Any]:
+        """Return the position of every partition held."""
+        return {(self.topic, partition): held.position for partition, held in self.held.items()}

@@ -1,0 +1,191 @@
+"""A role's Faust app: agents, timers, watchdog, clean stop, and a web server for /metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import faust
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+
+from streams.engine import private
+from streams.engine.agent import StatefulAgent
+from streams.engine.connection import credentials
+from streams.engine.outbox import Outbox
+from streams.engine.scheduler import BatchSchema, Coalesce
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+EXIT_CRASHED = 70
+STUCK_AFTER_S = 120.0
+UNASSIGNED_AFTER_S = 60.0
+
+Agent = Any  # StatefulAgent or SinkAgent: take, flush, checkpoint, release, restore, lags, positions
+
+
+def leave(reason: str) -> None:
+    """End the process at once without committing; the supervisor starts it again."""
+    log.critical("leaving: %s", reason)
+    logging.shutdown()
+    os._exit(EXIT_CRASHED)
+
+
+class RoleApp(faust.App):
+    """A Faust app with the engine's agents on it."""
+
+    role: str
+    role_settings: Settings
+    registry: CollectorRegistry
+    outbox: Outbox | None
+    agents_of_role: list[Agent]
+    ready: bool
+
+    async def on_start(self) -> None:
+        """Start the outbox and the watchdog, which must run before the first assignment."""
+        if self.outbox is not None:
+            self.outbox.start()
+        await super().on_start()
+        self.add_future(self._watch())
+        self.add_future(self._repeat(self.role_settings.flush_s, "flush"))
+        self.add_future(self._repeat(self.role_settings.checkpoint_s, "checkpoint"))
+
+    async def _repeat(self, every_s: float, what: str) -> None:
+        """Call one method of every agent again and again; a failure ends the process."""
+        while not self.should_stop:
+            await asyncio.sleep(every_s)
+            for agent in self.agents_of_role:
+                try:
+                    await getattr(agent, what)()
+                except Exception as error:
+                    log.exception("%s of %s", what, agent.name)
+                    leave(f"{what} of {agent.name}: {type(error).__name__}: {error}")
+
+    async def _watch(self) -> None:
+        """Leave when the group coordinator has failed, or when work waits and nothing moves."""
+        positions: dict[Any, Any] = {}
+        moved = started = time.monotonic()
+        warned = False
+        while not self.should_stop:
+            await asyncio.sleep(1.0)
+            try:
+                await private.check_coordinator(self)
+            except Exception as error:
+                leave(f"the group coordinator failed: {type(error).__name__}: {error}")
+            now = {key: value for agent in self.agents_of_role for key, value in agent.positions().items()}
+            lag = sum(sum(agent.lags().values()) for agent in self.agents_of_role)
+            if now != positions or not lag or not self.ready:
+                moved, positions = time.monotonic(), now
+            elif time.monotonic() - moved > STUCK_AFTER_S:
+                leave(f"no progress for {STUCK_AFTER_S:.0f} s with {lag} records waiting")
+            if not now and not warned and time.monotonic() - started > UNASSIGNED_AFTER_S:
+                warned = True
+                log.warning(
+                    "no partition was assigned to this worker: there are as many workers as partitions, "
+                    "or the group may not be joined (permissions on group %s)", self.conf.id
+                )
+
+
+def build_app(role: str, settings: Settings, registry: CollectorRegistry, outbox: Outbox | None, port: int) -> RoleApp:
+    """Return the app of a role, without agents."""
+    private.install_consumer()
+    options: dict[str, Any] = {}
+    if (auth := credentials(settings)) is not None:
+        options["broker_credentials"] = auth
+    app = RoleApp(
+        f"{settings.group}-{role}",
+        broker=[f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")],
+        store="memory://",
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        ConsumerScheduler=Coalesce,
+        stream_buffer_maxsize=16,
+        stream_wait_empty=False,
+        consumer_max_fetch_size=1 << 20,
+        consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=15_000,
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=min(3.0, settings.session_timeout_s / 3),
+        broker_max_poll_interval=1e9,
+        producer_acks=-1,
+        web_enabled=True,
+        web_bind=settings.bind,
+        web_port=port,
+        web_tables_enabled=False,
+        web_router_enabled=False,
+        autodiscover=False,
+        **options,
+    )
+    app.role, app.role_settings, app.registry, app.outbox = role, settings, registry, outbox
+    app.agents_of_role, app.ready = [], False
+    signals: list[tuple[Any, Any]] = [
+        (app.on_rebalance_complete, _restore), (app.on_partitions_revoked, _release), (app.on_before_shutdown, _stop)
+    ]
+    for signal, handler in signals:
+        signal.connect(handler, weak=False)
+    _pages(app)
+    gc.set_threshold(50_000, 20, 20)  # decoding makes many short-lived objects and no cycles
+    return app
+
+
+def attach(app: RoleApp, agents: Sequence[Agent]) -> None:
+    """Let agents of the engine consume their topics through Faust."""
+    for agent in agents:
+        app.agents_of_role.append(agent)
+        topic = app.topic(agent.topic, schema=BatchSchema(), acks=False)
+        app.agent(topic, name=f"{app.role}-{agent.name}", concurrency=1)(_consume(agent))
+
+
+def _consume(agent: Agent) -> Any:
+    async def consume(stream: Any) -> None:
+        async for records in stream:
+            await agent.take(records)
+
+    return consume
+
+
+async def _restore(app: RoleApp, **_: Any) -> None:
+    """Take over what was assigned: here heartbeats run, and Faust seeks to the commits afterwards."""
+    private.shorten_fetch_wait(app)
+    assigned = app.consumer.assignment()
+    try:
+        for agent in app.agents_of_role:
+            await agent.restore(tp.partition for tp in assigned if tp.topic == agent.topic)
+    except Exception as error:
+        log.exception("restoring")
+        leave(f"restoring failed: {type(error).__name__}: {error}")
+    app.ready = True
+
+
+async def _release(app: RoleApp, *_args: Any, **_options: Any) -> None:
+    app.ready = False
+    for agent in app.agents_of_role:
+        await agent.release()
+
+
+async def _stop(app: RoleApp, **_: Any) -> None:
+    for agent in app.agents_of_role:
+        if isinstance(agent, StatefulAgent):
+            await agent.release()
+        else:
+            await agent.checkpoint()
+
+
+def _pages(app: RoleApp) -> None:
+    @app.page("/metrics")  # type: ignore[arg-type]  # Faust allows any aiohttp response
+    async def metrics(_self: Any, _request: Any) -> web.Response:
+        return web.Response(body=generate_latest(app.registry), content_type="text/plain", charset="utf-8")
+
+    @app.page("/healthz")  # type: ignore[arg-type]  # Faust allows any aiohttp response
+    async def healthz(_self: Any, _request: Any) -> web.Response:
+        return web.Response(text="ok\n")
+
+    @app.page("/readyz")  # type: ignore[arg-type]  # Faust allows any aiohttp response
+    async def readyz(_self: Any, _request: Any) -> web.Response:
+        return web.Response(text="ready\n" if app.ready else "not yet assigned\n", status=200 if app.ready else 503)

@@ -1,0 +1,122 @@
+"""Agents whose state is outside: deliver in order, then commit. At least once, never fewer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+import faust
+
+from schemas.records import Record
+from streams.engine import private
+
+log = logging.getLogger(__name__)
+
+
+class SinkAgent:
+    """Hands the records of a topic to a destination, some thousands or a second's worth at a time.
+
+    Parameters
+    ----------
+    deliver
+        Takes records of one partition in offset order and returns the commit metadata once they are
+        safe. It retries what can be retried; raising ends the process.
+    begin
+        Takes (partition, the metadata committed last) before the first record of a partition.
+    """
+
+    def __init__(
+        self,
+        app: faust.App,
+        *,
+        name: str,
+        topic: str,
+        deliver: Callable[[int, Sequence[Record]], Awaitable[str]],
+        begin: Callable[[int, str], None] = lambda _partition, _metadata: None,
+        leave: Callable[[str], None],
+        max_records: int = 5_000,
+        wait_s: float = 1.0,
+    ) -> None:
+        self.app, self.name, self.topic = app, name, topic
+        self.held: dict[int, int] = {}
+        self._deliver, self._begin, self._leave = deliver, begin, leave
+        self._max_records, self._wait_s = max_records, wait_s
+        self._waiting: dict[int, list[Record]] = {}
+        self._since: dict[int, float] = {}
+        self._lock = asyncio.Lock()
+
+    async def take(self, records: Sequence[Record]) -> None:
+        """Queue the records of one partition; called by the Faust agent."""
+        partition = records[0].partition
+        async with self._lock:
+            if partition not in self.held:
+                return
+            waiting = self._waiting.setdefault(partition, [])
+            position = waiting[-1].offset + 1 if waiting else self.held[partition]
+            waiting += [record for record in records if record.offset >= position]
+            self._since.setdefault(partition, time.monotonic())
+            if len(waiting) >= self._max_records:
+                await self._send(partition)
+
+    async def flush(self) -> None:
+        """Deliver what has waited long enough."""
+        async with self._lock:
+            now = time.monotonic()
+            for partition in [p for p, since in self._since.items() if now - since >= self._wait_s]:
+                await self._send(partition)
+
+    async def checkpoint(self) -> None:
+        """Deliver everything that waits."""
+        async with self._lock:
+            for partition in list(self._since):
+                await self._send(partition)
+
+    async def _send(self, partition: int) -> None:
+        records = self._waiting.pop(partition, [])
+        self._since.pop(partition, None)
+        if not records:
+            return
+        try:
+            metadata = await self._deliver(partition, records)
+        except Exception as error:
+            log.exception("%s: %s/%s@%s", self.name, self.topic, partition, records[0].offset)
+            self._leave(f"{self.name} failed on {self.topic}/{partition}@{records[0].offset}: {type(error).__name__}: {error}")
+            raise
+        position = records[-1].offset + 1
+        await private.commit(self.app, self.topic, partition, position, metadata)
+        self.held[partition] = position
+
+    async def release(self) -> None:
+        """Forget the partitions; what was not delivered is read again by the next owner."""
+        async with self._lock:
+            self._waiting.clear()
+            self._since.clear()
+            self.held.clear()
+
+    async def restore(self, partitions: Iterable[int]) -> None:
+        """Take over partitions."""
+        wanted = sorted(set(partitions) - self.held.keys())
+        if not wanted:
+            return
+        commits = await private.committed(self.app, self.topic, wanted)
+        async with self._lock:
+            for partition in wanted:
+                commit = commits.get(partition)
+                self._begin(partition, commit.metadata if commit else "")
+                self.held[partition] = commit.offset if commit else 0
+
+    def lags(self) -> dict[int, int]:
+        """Return how many records each partition still has to be delivered."""
+        return {
+            partition: max(0, (private.highwater(self.app, self.topic, partition) or 0) - position)
+            for partition, position in self.held.items()
+        }
+
+    def positions(self) -> dict[tuple[str, int], Any]:
+        """Return the position of every partition held."""
+        return {(self.topic, partition): position for partition, position in self.held.items()}
+
+
