@@ -46,7 +46,7 @@ format: $(STAMPS)/dev ## format the code and repair what the linter can repair
 	@$(BIN)/ruff format $(CHECKED)
 
 .PHONY: lock
-lock: $(STAMPS)/dev ## resolve the dependencies and write both lock files (ARGS=--upgrade takes newer versions)
+lock: $(STAMPS)/dev ## resolve the dependencies and write the lock files (ARGS=--upgrade takes newer versions)
 	@$(BIN)/python .ci/lock.py $(ARGS)
 
 .PHONY: wheel
@@ -56,6 +56,10 @@ wheel: $(STAMPS)/dev ## build the wheel, check its contents and use it in an env
 .PHONY: bench-throughput
 bench-throughput: $(STAMPS)/dev $(STAMPS)/project ## rows a second through one worker, beside poll-only, decode-only and a stock Faust agent
 	@$(BIN)/python -m benchmarks.throughput $(ARGS)
+
+.PHONY: secrets
+secrets: ## random passwords for docker-compose.yml, into deploy/docker/secrets
+	@deploy/docker/make-secrets
 
 .PHONY: setup
 setup: $(STAMPS)/dev $(STAMPS)/project ## only make the environment, with everything for development

@@ -1,8 +1,9 @@
-"""Write or check the two lock files.
+"""Write or check the lock files.
 
 `requirements.lock` is what `make demo` installs: the dependencies, the extra ``embedded`` and the build backend.
-`requirements-dev.lock` holds the versions of everything else that tests and checks need, and the same for the rest.
-Both are for Linux and macOS and Python 3.11 to 3.14, with a hash for every file, and name no place of origin.
+`deploy/docker/requirements.lock` is the same without the extra, for machines that have a ClickHouse of their own.
+`requirements-dev.lock` adds what tests and checks need. The later ones have the versions of the first.
+All are for Linux and macOS and Python 3.11 to 3.14, with a hash for every file, and name no place of origin.
 
 ``python .ci/lock.py`` resolves again, keeping versions where it can (``--upgrade`` does not);
 ``python .ci/lock.py --check`` compares without a network.
@@ -21,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = {
     "requirements.lock": ["--extra", "embedded", "--group", "setup"],
+    "deploy/docker/requirements.lock": ["--group", "setup", "--constraints", "requirements.lock"],
     "requirements-dev.lock": ["--extra", "embedded", "--group", "dev", "--constraints", "requirements.lock"],
 }
 LINE = re.compile(r"^(#.*|[a-z0-9-]+==[^ ]+( ; [^\\]+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?)$")
@@ -32,8 +34,7 @@ def digest() -> str:
     client = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text(encoding="utf-8"))
     inputs = {
         "project": {
-            name: project["project"].get(name)
-            for name in ("requires-python", "dependencies", "optional-dependencies")
+            name: project["project"].get(name) for name in ("requires-python", "dependencies", "optional-dependencies")
         },
         "groups": project["dependency-groups"],
         "client": client["project"].get("dependencies"),
@@ -43,12 +44,12 @@ def digest() -> str:
 
 
 def header() -> str:
-    """Return the first line of both files."""
+    """Return the first line of every file."""
     return f"# Made by `make lock`; do not edit. Inputs: sha256:{digest()}\n"
 
 
 def write(extra: list[str]) -> None:
-    """Resolve and write both files."""
+    """Resolve and write the files, the one the others follow first."""
     for name, options in LOCKS.items():
         command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", *options, *extra]
         command += ["--universal", "--python-version", "3.11", "--generate-hashes", "--quiet", "--output-file", name]
@@ -67,8 +68,11 @@ def problems() -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else [""]
         if lines[0] + "\n" != header():
             found.append(f"{name} does not belong to this pyproject.toml: run `make lock`")
-        found += [f"{name}:{n}: not a pinned package or its hash: {line}" for n, line in enumerate(lines, 1)
-                  if not LINE.match(line)]
+        found += [
+            f"{name}:{n}: not a pinned package or its hash: {line}"
+            for n, line in enumerate(lines, 1)
+            if not LINE.match(line)
+        ]
     return found
 
 

@@ -7,7 +7,6 @@ but needed. ``--no-install`` stops there; otherwise it is installed in an enviro
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import tempfile
@@ -52,11 +51,10 @@ def use(wheel: Path, folder: Path) -> None:
     """Install the wheel and its locked dependencies in a new environment, and run its command there."""
     venv.create(folder / "venv", with_pip=False)
     python = folder / "venv" / "bin" / "python"
-    locked = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    core = re.sub(r"(?m)^(chdb|chdb-core|hatchling)==.*\n(    --hash=.*\n)+", "", locked)
-    (folder / "core.lock").write_text(core, encoding="utf-8")
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"]
-    subprocess.run([*install, "--require-hashes", "-r", str(folder / "core.lock")], check=True)
+    subprocess.run(
+        [*install, "--require-hashes", "-r", str(ROOT / "deploy" / "docker" / "requirements.lock")], check=True
+    )
     subprocess.run([*install, "--no-index", str(wheel)], check=True)
     helped = subprocess.run(
         [str(python.parent / "driftgauge"), "--help"], cwd=folder, check=True, capture_output=True, text=True
@@ -77,7 +75,9 @@ def main() -> int:
             return 1
         if "--no-install" not in sys.argv[1:]:
             use(wheel, Path(temporary))
-        print(f"wheel: {wheel.name}, {wheel.stat().st_size / 1e3:.0f} kB, {', '.join(sorted(TOP_LEVEL))} and nothing else")
+        print(
+            f"wheel: {wheel.name}, {wheel.stat().st_size / 1e3:.0f} kB, {', '.join(sorted(TOP_LEVEL))} and nothing else"
+        )
     return 0
 
 
