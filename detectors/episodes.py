@@ -2,13 +2,16 @@
 
 One episode per model and slice opens at the first drifting verdict. Its `k_star` is the finest scale
 that has drifted in it. It closes after two consecutive base windows in which the latest verdict of
-`k_star` and of every finer scale is calm: not drifting, every effect under its gate.
+`k_star` and of every finer scale is calm: nothing drifts, and every effect of the episode's features
+is under its gate (of psi, ks, location and scale: the rise of the most conspicuous of many small cells
+exceeds a point by chance).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 
 import msgspec
 
@@ -19,6 +22,7 @@ from schemas.monitors import Monitor
 from schemas.results import FeatureVerdict, Result, Severity
 
 CALM_WINDOWS = 2
+GATED = ("psi", "ks", "location", "scale")
 _RANK: dict[Severity, int] = {"": 0, "minor": 1, "moderate": 2, "major": 3}
 
 
@@ -83,34 +87,51 @@ class Episodes:
         except msgspec.DecodeError as error:
             raise IncompatibleState(f"not a snapshot of episodes: {error}") from error
 
-    def update_all(self, results: Iterable[Result], *, may_open: bool = True) -> list[Alert]:
-        """Add results of several scales in the order `update` wants them."""
+    def update(self, *results: Result, may_open: bool = True) -> list[Alert]:
+        """Add first judgements; return the alert states they cause.
+
+        Give all results of a model that end at the same time together, so that a change is one
+        alert state and not one per scale. Several ends are taken in order. Judgements of a
+        provisional baseline are given with ``may_open=False``: they can neither open an episode nor
+        make one worse.
+        """
         alerts: list[Alert] = []
-        for result in sorted(results, key=lambda r: (r.window_end, -r.scale, r.slice)):
-            alerts.extend(self.update(result, may_open=may_open))
+        order = sorted(results, key=lambda result: (result.window_end, result.slice, result.scale))
+        for (_, slice_name), group in groupby(order, key=lambda result: (result.window_end, result.slice)):
+            alerts.extend(self._update(slice_name, self._judged(slice_name, group), may_open))
         return alerts
 
-    def update(self, result: Result, *, may_open: bool = True) -> list[Alert]:
-        """Add the first judgement of one window; return the alert states it causes.
+    def _judged(self, slice_name: str, results: Iterable[Result]) -> list[Result]:
+        quiet_from = self.state.quiet_from.get(slice_name, 0)
+        return [
+            result
+            for result in results
+            if result.state in ("ok", "drift") and (result.scale == 1 or result.window_start >= quiet_from)
+        ]
 
-        Windows come by their end; of those that end together the merged ones first, the base
-        window last. Judgements of a provisional baseline are given with ``may_open=False``: they
-        can neither open an episode nor make one worse.
-        """
-        if result.state == "insufficient" or result.state in ("no_baseline", "reference_too_short"):
-            return []
-        quiet_from = self.state.quiet_from.get(result.slice, 0)
-        if result.scale > 1 and result.window_start < quiet_from:
-            return []
-        drifted = [verdict for verdict in result.features if verdict.verdict == "drift"]
-        episode = self.state.open.get(result.slice)
-        if drifted and may_open:
-            if episode is None:
-                return [self._open(result, drifted)]
-            return self._add(episode, result, drifted)
+    def _update(self, slice_name: str, results: list[Result], may_open: bool) -> list[Alert]:
+        drifted = [
+            (result, verdict)
+            for result in results
+            for verdict in result.features
+            if verdict.verdict == "drift" and may_open
+        ]
+        episode = self.state.open.get(slice_name)
         if episode is None:
-            return []
-        return self._calm(episode, result)
+            return [self._open(slice_name, drifted)] if drifted else []
+        for result in results:
+            episode.calm[result.scale] = self._is_calm(episode, result)
+        alerts = []
+        if drifted:
+            episode.k_star = min(episode.k_star, *(result.scale for result, _ in drifted))
+            if self._note(episode, drifted):
+                previous, episode.state = episode.state, "open"
+                episode.sequence += 1
+                alerts.append(self._alert(episode, slice_name, previous, "worse", drifted[0][0].window_end))
+        base = next((result for result in results if result.scale == 1), None)
+        if base is not None:
+            alerts.extend(self._close(episode, base))
+        return alerts
 
     def acknowledge(self, episode_id: str, *, by: str, time: int) -> list[Alert]:
         """Mark an open episode as seen by a person; none or unknown episodes change nothing."""
@@ -121,42 +142,31 @@ class Episodes:
                 return [self._alert(episode, slice_name, "open", "acknowledged", time, by)]
         return []
 
-    def _open(self, result: Result, drifted: list[FeatureVerdict]) -> Alert:
+    def _open(self, slice_name: str, drifted: list[tuple[Result, FeatureVerdict]]) -> Alert:
+        first = drifted[0][0]
         self.state.n_opened += 1
         episode = Episode(
-            episode_id=f"{result.model}/{_minute(result.window_end)}/{self.state.n_opened}",
+            episode_id=f"{first.model}/{_minute(first.window_end)}/{self.state.n_opened}",
             sequence=1,
             state="open",
-            opened=result.window_end,
-            version=result.version,
-            baseline_id=result.baseline_id,
+            opened=first.window_end,
+            version=first.version,
+            baseline_id=first.baseline_id,
             severity="",
             features={},
-            k_star=result.scale,
-            calm={result.scale: False},
+            k_star=min(result.scale for result, _ in drifted),
+            calm={result.scale: False for result, _ in drifted},
         )
-        self._note(episode, result, drifted)
-        self.state.open[result.slice] = episode
-        return self._alert(episode, result.slice, None, "drift", result.window_end)
+        self._note(episode, drifted)
+        self.state.open[slice_name] = episode
+        return self._alert(episode, slice_name, None, "drift", first.window_end)
 
-    def _add(self, episode: Episode, result: Result, drifted: list[FeatureVerdict]) -> list[Alert]:
-        episode.k_star = min(episode.k_star, result.scale)
-        episode.calm[result.scale] = False
-        if result.scale <= episode.k_star:
-            episode.n_calm = 0
-        if not self._note(episode, result, drifted):
-            return []
-        previous, episode.state = episode.state, "open"
-        episode.sequence += 1
-        return [self._alert(episode, result.slice, previous, "worse", result.window_end)]
-
-    def _note(self, episode: Episode, result: Result, drifted: list[FeatureVerdict]) -> bool:
+    def _note(self, episode: Episode, drifted: list[tuple[Result, FeatureVerdict]]) -> bool:
         """Take over drifted features; return whether one is new or the severity has risen."""
         worse = False
-        for verdict in drifted:
+        for result, verdict in drifted:
             known = episode.features.get(verdict.feature)
-            higher = known is None or _RANK[verdict.severity] > _RANK[known.severity]
-            if known is None or higher:
+            if known is None or _RANK[verdict.severity] > _RANK[known.severity]:
                 test = verdict.tests[verdict.reason]
                 episode.features[verdict.feature] = AlertFeature(
                     feature=verdict.feature,
@@ -173,28 +183,32 @@ class Episodes:
                 episode.severity, worse = verdict.severity, True
         return worse
 
-    def _calm(self, episode: Episode, result: Result) -> list[Alert]:
+    def _is_calm(self, episode: Episode, result: Result) -> bool:
         limits = gates(self.monitor.sensitivity)._asdict()
-        episode.calm[result.scale] = all(
-            verdict.verdict != "drift" and all(test.effect <= limits[name] for name, test in verdict.tests.items())
+        return not any(
+            verdict.verdict == "drift"
+            or (
+                verdict.verdict == "ok"
+                and verdict.feature in episode.features
+                and any(verdict.tests[name].effect > limits[name] for name in GATED if name in verdict.tests)
+            )
             for verdict in result.features
-            if verdict.verdict in ("ok", "drift")
         )
-        if result.scale != 1:
-            return []
+
+    def _close(self, episode: Episode, base: Result) -> list[Alert]:
         if not all(calm for scale, calm in episode.calm.items() if scale <= episode.k_star):
             episode.n_calm = 0
             return []
         episode.n_calm += 1
         if episode.n_calm == 1:
-            episode.first_calm_start = result.window_start
+            episode.first_calm_start = base.window_start
         if episode.n_calm < CALM_WINDOWS:
             return []
         previous, episode.state = episode.state, "resolved"
         episode.sequence += 1
-        del self.state.open[result.slice]
-        self.state.quiet_from[result.slice] = episode.first_calm_start
-        return [self._alert(episode, result.slice, previous, "recovered", result.window_end)]
+        del self.state.open[base.slice]
+        self.state.quiet_from[base.slice] = episode.first_calm_start
+        return [self._alert(episode, base.slice, previous, "recovered", base.window_end)]
 
     def _alert(
         self, episode: Episode, slice_name: str, previous: State | None, why: str, time: int, by: str | None = None

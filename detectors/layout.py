@@ -46,6 +46,8 @@ class NumericLayout:
     ----------
     start, stop
         The feature's range in the vector; `cells` is the part that holds the cells.
+    bin_ends
+        Last cell of every bin of PSI.
     missing, type_errors, pos_inf, neg_inf, n_finite, sum1, sum2
         Positions of single counters. `sum1` and `sum2` are the sum and the sum of squares of the
         standardised finite values in steps of 1/1024.
@@ -64,6 +66,7 @@ class NumericLayout:
         self.missing, self.type_errors, self.pos_inf, self.neg_inf = range(tail, tail + 4)
         self.n_finite, self.sum1, self.sum2 = range(tail + 4, tail + 7)
         self.stop = tail + 7
+        self.bin_ends = np.append(2 * feature.edges.numpy() + 1, self.n_cells - 1)
         self.mean = feature.mean
         self.factor = STEP / (feature.sd if feature.sd > TINY_SD else 1.0)
         self.thresholds64, self.thresholds32 = thresholds(self.knots)

@@ -22,6 +22,8 @@ KS_NOISE = 0.8687
 """Mean of the Kolmogorov distribution; 1.358 is its upper 5 % point."""
 KS_INTERVAL = 1.358
 MIN_RISE = 0.01
+MIN_EFFECTIVE = 50
+"""A window worth fewer independent rows than this is not judged."""
 DF = N_BATCHES - 1
 
 

@@ -12,12 +12,15 @@ from scipy.special import stdtrit
 from detectors import lines
 from detectors.calibration import score_weights
 from detectors.growth import Cells, Growth, grown
-from detectors.layout import Counts, NumericLayout
+from detectors.layout import Counts, FeatureLayout, NumericLayout
 from detectors.lines import Gates, Line, Sizes
 from detectors.statistics import STATISTICS
 from schemas.baselines import Calibration, Spread
 
 Floats = NDArray[np.float64]
+
+
+MIN_ROWS = 100
 
 
 class Tested(NamedTuple):
@@ -34,7 +37,7 @@ class Tested(NamedTuple):
 class Scored(NamedTuple):
     """All tests of all features of one kind in one window."""
 
-    rows: Floats
+    rows: Any
     insufficient: NDArray[np.bool_]
     tests: dict[str, Tested]
     growth: Growth
@@ -66,7 +69,7 @@ class NumericRule:
 
     def __init__(self, parts: Sequence[NumericLayout], size: int, gates: Gates, strict: bool) -> None:
         self._gates, self._strict = gates, strict
-        calibrations = [_calibration(part) for part in parts]
+        calibrations = [calibration_of(part) for part in parts]
         widest = max((part.n_cells for part in parts), default=1)
         self._index = np.full((len(parts), widest), size, np.int64)
         for row, part in zip(self._index, parts, strict=True):
@@ -77,7 +80,7 @@ class NumericRule:
         self._cumulative = self._reference.cumsum(1) / self._n[:, None]
         weights = [score_weights(row) for row in counts]
         self._g1, self._g2 = pad([w[0] for w in weights], 0.0), pad([w[1] for w in weights], 0.0)
-        ends = [np.append(2 * part.feature.edges.numpy() + 1, part.n_cells - 1) for part in parts]
+        ends = [part.bin_ends for part in parts]
         self._ends = pad(ends, widest - 1, np.int64)
         self._n_bins = np.array([len(row) for row in ends])
         self._bins = np.diff(np.take_along_axis(self._reference.cumsum(1), self._ends, 1), axis=1, prepend=0)
@@ -111,11 +114,11 @@ class NumericRule:
         m = np.maximum(rows, 1.0)
         sizes = Sizes(self._n, m, self._batch_rows, self._days, self._day_rows)
         coarse = lines.inflation(lines.interpolate(self._coarse, sizes), self._floor)
-        insufficient = (rows < 100) | (m / (self._d_max * np.maximum(coarse, 1.0)) < 50)
+        insufficient = (rows < MIN_ROWS) | (m / (self._d_max * np.maximum(coarse, 1.0)) < lines.MIN_EFFECTIVE)
         bins = np.diff(np.take_along_axis(total, self._ends, 1), axis=1, prepend=0)
         tests = {
             "psi": self._psi(bins, a, sizes, coarse),
-            "ks": self._ks(cells, a, sizes, coarse),
+            "ks": self._ks(total, a, sizes, coarse),
             **self._scores(cells, a, m, sizes),
         }
         off = (self._moments[3] > 0) | (self._ks_excess > 0)
@@ -130,15 +133,16 @@ class NumericRule:
         low, high = lines.psi_interval(effect, line.spread, self._moments[1], self._moments[2])
         return Tested(value, line, effect, low, high, value > line.line)
 
-    def _ks(self, cells: Counts, a: float, sizes: Sizes, coarse: Floats) -> Tested:
-        value = np.nan_to_num(STATISTICS["ks"](self._reference, cells))
+    def _ks(self, total: Counts, a: float, sizes: Sizes, coarse: Floats) -> Tested:
+        value = np.abs(self._cumulative - total / sizes.m[:, None]).max(1)
         line = lines.ks_line(a, self._gates.ks, self._strict, sizes, coarse, self._d_max, self._ks_excess)
         half = lines.KS_INTERVAL * line.spread
         return Tested(value, line, value - line.noise, np.maximum(value - half, 0), value + half, value > line.line)
 
     def _scores(self, cells: Counts, a: float, m: Floats, sizes: Sizes) -> dict[str, Tested]:
-        location = np.einsum("fc,fc->f", cells, self._g1) / m
-        scale = np.einsum("fc,fc->f", cells, self._g2) / m - location**2
+        shares = cells / m[:, None]
+        location = np.einsum("fc,fc->f", shares, self._g1)
+        scale = np.einsum("fc,fc->f", shares, self._g2) - location**2
         tests = {}
         for name, value, (variance, table, excess), gate in (
             ("location", location, self._location, self._gates.location),
@@ -151,7 +155,8 @@ class NumericRule:
         return tests
 
 
-def _calibration(part: NumericLayout) -> Calibration:
+def calibration_of(part: FeatureLayout) -> Calibration:
+    """Return the calibration of a feature that has one."""
     if part.feature.calibration is None:
         raise ValueError(f"feature {part.name!r} is not calibrated")
     return part.feature.calibration

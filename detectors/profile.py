@@ -6,7 +6,7 @@ Everything here is a plain integer sum, so the result does not depend on order, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import repeat
+from itertools import pairwise, repeat
 from math import sqrt
 from typing import Any
 from zlib import crc32
@@ -194,10 +194,8 @@ def bin_counts(part: FeatureLayout, counts: Counts) -> list[int]:
     """
     cells = counts[part.cells]
     if isinstance(part, NumericLayout):
-        ends = np.append(2 * part.feature.edges.numpy() + 1, part.n_cells - 1)
-        total = cells.cumsum()[ends]
-        numbers: list[int] = np.diff(total, prepend=0).tolist()
-        return numbers
+        total: list[int] = cells.cumsum()[part.bin_ends].tolist()
+        return [total[0], *(above - below for below, above in pairwise(total))]
     novel = int(counts[part.other]) + int(counts[part.unseen])
     return [*cells[:N_SHOWN_LEVELS].tolist(), int(cells[N_SHOWN_LEVELS:].sum()), novel]
 
@@ -211,6 +209,6 @@ def in_words(part: FeatureLayout, counts: Counts) -> str:
     n = int(total[-1])
     if n == 0 or part.knots.size == 0:
         return "no rows"
-    positions = total.searchsorted([0.1 * n, 0.9 * n])
-    low, high = part.knots[np.minimum(positions // 2, part.knots.size - 1)].tolist()
+    last = part.knots.size - 1
+    low, high = (float(part.knots[min(int(total.searchsorted(share * n)) // 2, last)]) for share in (0.1, 0.9))
     return range_in_words(mean_sd(part, counts)[0], low, high)

@@ -13,7 +13,7 @@ from detectors.blocks import choose_blocks
 from detectors.errors import UnusableReference
 from detectors.layout import NumericLayout, hash_level, number_label
 from detectors.profile import bin_counts, in_words
-from detectors.windows import DAY_MS, SIZES_MS, choose_window, size_name, window_starts
+from detectors.windows import DAY_MS, SIZES_MS, choose_window, size_name, spanned_ms, window_starts
 from detectors.words import N_SHOWN_LEVELS, bin_labels, shares_in_words
 from schemas.baselines import Array, Baseline, FeatureBaseline, ShareBaseline
 from schemas.columns import Column
@@ -93,7 +93,7 @@ def build_baseline(
     if not features:
         why = "; ".join(f"{name}: {note}" for name, note in skipped.items()) or "it has no columns"
         raise UnusableReference(f"no column of the reference of {model!r} can be judged ({why})")
-    span_ms = int(times[-1] - times[0])
+    span_ms = spanned_ms(int(times[0]), int(times[-1]), times.size)
     return Baseline(
         baseline_id=baseline_id,
         model=model,

@@ -6,27 +6,24 @@ Budgeted, debiased, calibrated on the reference, on several scales; see `lines` 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import log, sqrt
 
 import numpy as np
 
-from detectors import lines, profile
+from detectors import explain, lines, profile
 from detectors.categorical import CategoricalRule
-from detectors.growth import share_changed
 from detectors.layout import CategoricalLayout, Counts, FeatureLayout, Layout, NumericLayout
-from detectors.lines import GATES, MIN_RISE, Gates
-from detectors.numeric import NumericRule, Scored, pad_last
-from detectors.profile import Unseen, bin_counts, in_words
+from detectors.lines import GATES, Gates
+from detectors.numeric import NumericRule
+from detectors.profile import Unseen
 from detectors.reference import MIN_REFERENCE_WINDOWS
-from detectors.windows import windows_per_week
-from schemas.baselines import Baseline, ShareBaseline
+from detectors.shares import ShareRule
+from detectors.windows import spanned_ms, windows_per_week
+from schemas.baselines import Baseline
 from schemas.monitors import Monitor, Sensitivity
-from schemas.results import FeatureVerdict, Severity, Test, Verdict
+from schemas.results import FeatureVerdict, Test, Verdict
 
 MIN_ROWS = 100
 MIN_EFFECTIVE_ROWS = 500
-N_TOP_BINS = 3
-MODERATE, MAJOR = 0.1, 0.25
 
 
 def gates(sensitivity: Sensitivity) -> Gates:
@@ -38,44 +35,41 @@ def gates(sensitivity: Sensitivity) -> Gates:
     return GATES[sensitivity]
 
 
-def severity_of(effect: float) -> Severity:
-    """Return the severity of an effect on the scale of PSI.
-
-    >>> severity_of(0.05), severity_of(0.2), severity_of(0.3)
-    ('minor', 'moderate', 'major')
-    """
-    return "minor" if effect < MODERATE else "moderate" if effect <= MAJOR else "major"
-
-
 class Rule:
     """Judges windows of one model under one baseline and monitor.
 
-    Examples
-    --------
     ``Rule(baseline, layout, monitor).score(counts, rows=4120, scale=1)`` returns one verdict for
     every feature of the baseline, in its order.
+
+    Attributes
+    ----------
+    gates
+        The smallest effects worth an alarm.
+    scales
+        Scales of the monitor for which the reference spans at least eight windows.
     """
 
     def __init__(self, baseline: Baseline, layout: Layout, monitor: Monitor) -> None:
         self._baseline, self._layout, self._monitor = baseline, layout, monitor
         self.gates = gates(monitor.sensitivity)
         strict = monitor.sensitivity == "strict"
-        span_ms = baseline.last_ms - baseline.first_ms
+        span_ms = spanned_ms(baseline.first_ms, baseline.last_ms, baseline.rows)
         self.scales = [
             k for k in sorted(set(monitor.scales)) if span_ms >= MIN_REFERENCE_WINDOWS * k * baseline.window_ms
         ]
-        self._numeric_parts = [
-            part
-            for part in layout.features.values()
-            if isinstance(part, NumericLayout) and part.feature.calibration is not None
+        calibrated = [part for part in layout.features.values() if part.feature.calibration is not None]
+        numeric = [part for part in calibrated if isinstance(part, NumericLayout)]
+        categorical = [part for part in calibrated if isinstance(part, CategoricalLayout)]
+        self._rules = [
+            (numeric, NumericRule(numeric, layout.size, self.gates, strict)),
+            (categorical, CategoricalRule(categorical, layout.size, self.gates, strict)),
         ]
-        self._numeric = NumericRule(self._numeric_parts, layout.size, self.gates, strict)
-        self._categorical = {
-            part.name: CategoricalRule(part, self.gates, strict)
-            for part in layout.features.values()
-            if isinstance(part, CategoricalLayout) and part.feature.calibration is not None
+        self._shares = ShareRule(list(layout.features.values()), baseline.rows)
+        self._n_effective = {
+            part.name: n
+            for parts, rule in self._rules
+            for part, n in zip(parts, rule.n_effective.tolist(), strict=True)
         }
-        self._row_of = {part.name: row for row, part in enumerate(self._numeric_parts)}
         self._significance: dict[int, float] = {}
 
     def significance(self, scale: int) -> float:
@@ -102,58 +96,52 @@ class Rule:
             Unseen levels for the explanation, as `profile.unseen_levels` returns them.
         """
         a = self.significance(scale)
-        numbers = self._numeric.score(np.append(counts, 0), a) if self._numeric_parts else None
-        verdicts = []
-        for name, part in self._layout.features.items():
-            scored, row, n_effective = None, 0, 0.0
-            if name in self._row_of:
-                scored, row = numbers, self._row_of[name]
-                n_effective = float(self._numeric.n_effective[row])
-            elif name in self._categorical:
-                scored = self._categorical[name].score(counts, a)
-                n_effective = self._categorical[name].n_effective
-            short_of = scale not in self.scales or n_effective < MIN_EFFECTIVE_ROWS
-            names = (unseen or {}).get(name, {})
-            verdicts.append(self._verdict(part, counts, rows, a, scored, row, short_of, names))
-        return verdicts
+        vector = np.append(counts, 0)
+        tests: dict[str, tuple[bool, dict[str, Test]]] = {}
+        for parts, rule in self._rules:
+            if parts:
+                scored = rule.score(vector, a)
+                for part, insufficient, found in zip(
+                    parts, scored.insufficient.tolist(), explain.tests_of(scored), strict=True
+                ):
+                    tests[part.name] = (insufficient, found)
+        spans = scale in self.scales and self._baseline.rows >= MIN_EFFECTIVE_ROWS
+        shares = self._shares.score(counts, max(rows, 1), a, spans and rows >= MIN_ROWS)
+        return [
+            self._verdict(part, counts, rows, spans, tests.get(name), share, (unseen or {}).get(name, {}))
+            for (name, part), share in zip(self._layout.features.items(), shares, strict=True)
+        ]
 
     def _verdict(
         self,
         part: FeatureLayout,
         counts: Counts,
         rows: int,
-        a: float,
-        scored: Scored | None,
-        row: int,
-        short_of: bool,
+        spans: bool,
+        scored: tuple[bool, dict[str, Test]] | None,
+        share: Test,
         unseen: Mapping[str, int],
     ) -> FeatureVerdict:
         feature = part.feature
-        tests: dict[str, Test] = {}
-        n_used = 0
-        insufficient = rows < MIN_ROWS
-        if scored is not None:
-            n_used = int(scored.rows[row])
-            insufficient = bool(scored.insufficient[row])
-            if n_used:
-                tests = _tests(scored, row, insufficient or short_of)
-        elif not short_of or feature.note:
-            n_used = profile.n_used(part, counts)
-        identifier = bool(feature.note) and scored is None
-        if identifier:
-            short_of, insufficient = self._baseline.rows < MIN_EFFECTIVE_ROWS, rows < MIN_ROWS
-        share = self._share(part, counts, rows, a, short_of)
-        if share is not None:
+        insufficient, tests = scored or (rows < MIN_ROWS, {})
+        identifier = scored is None and bool(feature.note)
+        short_of = not spans or (not identifier and self._n_effective.get(part.name, 0.0) < MIN_EFFECTIVE_ROWS)
+        n_used = profile.n_used(part, counts)
+        if not n_used:
+            tests = {}
+        elif insufficient or short_of:
+            tests = explain.silenced(tests)
+        if rows:
             tests["share"] = share
         drifted = [name for name, test in tests.items() if test.drifted]
         verdict: Verdict = "drift" if drifted else "insufficient" if insufficient else "ok"
-        if short_of:
+        if short_of and not drifted:
             verdict = "reference_too_short"
-        shown = bin_counts(part, counts)
+        shown = profile.bin_counts(part, counts)
         return FeatureVerdict(
             feature=part.name,
             verdict=verdict,
-            severity=_severity(tests) if drifted else "",
+            severity=explain.severity(tests) if drifted else "",
             reason=drifted[0] if drifted else "",
             tests=tests,
             rows=n_used,
@@ -161,83 +149,10 @@ class Rule:
             unseen=int(counts[part.unseen]) if isinstance(part, CategoricalLayout) else 0,
             type_errors=int(counts[part.type_errors]),
             before=feature.before,
-            after=in_words(part, counts),
-            top_bins=_top_bins(feature.bins, feature.bin_counts, shown, unseen),
+            after=profile.in_words(part, counts),
+            top_bins=explain.top_bins(feature.bins, feature.bin_counts, shown, unseen),
             counts=shown,
         )
-
-    def _share(self, part: FeatureLayout, counts: Counts, rows: int, a: float, short_of: bool) -> Test | None:
-        if rows == 0:
-            return None
-        n = self._baseline.rows
-        found = None
-        for series, position in ((part.feature.missing, part.missing), (part.feature.type_errors, part.type_errors)):
-            current = int(counts[position])
-            effect = _share_effect(series, rows)
-            before, after = series.n / n, current / rows
-            judged = rows >= MIN_ROWS and not short_of
-            drifted = judged and share_changed(a / 2, series.n, n, current, rows, effect)
-            se = sqrt(max(before * (1 - before), 1 / n) * effect * (1 / n + 1 / rows))
-            test = Test(after, before, before + max(MIN_RISE, 4 * se), abs(after - before), None, drifted)
-            if found is None or (test.drifted, test.effect) > (found.drifted, found.effect):
-                found = test
-        return found
-
-
-def _share_effect(series: ShareBaseline, rows: int) -> float:
-    one = np.ones(1)
-    sizes = lines.Sizes(one, one * rows, one * series.batch_rows, one * 0, one * 0)
-    coarse = float(lines.interpolate(pad_last([series.coarse]), sizes)[0])
-    return max(series.effect * max(coarse, 1.0), 1.0)
-
-
-def _tests(scored: Scored, row: int, silent: bool) -> dict[str, Test]:
-    tests = {}
-    for name, tested in scored.tests.items():
-        line = float(tested.line.line[row])
-        if line == np.inf:
-            continue
-        tests[name] = Test(
-            float(tested.value[row]),
-            float(tested.line.noise[row]),
-            line,
-            float(tested.effect[row]),
-            (float(tested.low[row]), float(tested.high[row])),
-            bool(tested.drifted[row]) and not silent,
-        )
-    growth = scored.growth
-    before, after = float(growth.reference[row]), float(growth.current[row])
-    tests["growth"] = Test(
-        after, before, float(growth.line[row]), after - before, None, bool(growth.grown[row]) and not silent
-    )
-    return tests
-
-
-def _severity(tests: Mapping[str, Test]) -> Severity:
-    """Return the severity by the effect of PSI, or of a two-bin PSI where only a share has changed."""
-    effects = [tests["psi"].effect] if "psi" in tests else []
-    for name in ("share", "growth"):
-        if name in tests and tests[name].drifted:
-            effects.append(_two_bins(tests[name].noise, tests[name].value))
-    return severity_of(max(effects, default=0.0))
-
-
-def _two_bins(before: float, after: float) -> float:
-    p, q = (min(max(share, 0.0005), 0.9995) for share in (before, after))
-    return (q - p) * log(q / p) + (p - q) * log((1 - q) / (1 - p))
-
-
-def _top_bins(
-    names: Sequence[str], reference: Sequence[int], current: Sequence[int], unseen: Mapping[str, int]
-) -> list[tuple[str, float, float]]:
-    n, m = sum(reference), sum(current)
-    if n == 0 or m == 0:
-        return []
-    rows = [(name, r / n, c / m) for name, r, c in zip(names, reference, current, strict=True)]
-    rows.extend((level, 0.0, count / m) for level, count in unseen.items())
-    rows = [row for row in rows if row[1] or row[2]]
-    rows.sort(key=lambda row: (-abs(row[2] - row[1]), row[0]))
-    return rows[:N_TOP_BINS]
 
 
 def judge(

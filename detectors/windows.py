@@ -192,6 +192,10 @@ def choose_window(times: Times, timezone: str = "UTC") -> tuple[int, str]:
     return choose_window_from_minutes(minutes, counts, timezone)
 
 
-def spans(first_ms: int, last_ms: int, size_ms: int) -> float:
-    """Return how many windows of `size_ms` fit between the first and the last row."""
-    return (last_ms - first_ms) / size_ms
+def spanned_ms(first_ms: int, last_ms: int, n_rows: int) -> float:
+    """Return the time that `n_rows` rows cover, the gap after the last row included.
+
+    >>> spanned_ms(0, 9_000, 10)
+    10000.0
+    """
+    return (last_ms - first_ms) * n_rows / max(n_rows - 1, 1)
