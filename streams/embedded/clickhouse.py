@@ -78,7 +78,11 @@ class EmbeddedClickHouse:
             readable, _, _ = select.select([self._process.stdout], [], [], left_s)
             if readable:
                 line = self._process.stdout.readline()
-                answer = json.loads(line) if line else {"error": f"exit code {self._process.wait()}; standard error says why"}
+                answer = (
+                    json.loads(line)
+                    if line
+                    else {"error": f"exit code {self._process.wait()}; standard error says why"}
+                )
                 if "url" in answer:
                     return str(answer["url"])
                 raise EmbeddedStoreError(f"the embedded store did not start: {answer['error']}")

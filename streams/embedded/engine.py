@@ -18,9 +18,12 @@ NO_CHDB = (
 )
 MAX_QUERY_MEMORY_BYTES = 1 << 30
 TRANSPORT = frozenset(
-    "query database default_format user password quota_key role stacktrace compress decompress buffer_size session_id "
-    "session_timeout session_check query_id wait_end_of_query client_protocol_version enable_http_compression "
-    "send_progress_in_http_headers http_headers_progress_interval_ms".split()
+    [
+        *("query", "database", "default_format", "user", "password", "quota_key", "role", "stacktrace", "query_id"),
+        *("compress", "decompress", "enable_http_compression", "buffer_size", "wait_end_of_query"),
+        *("session_id", "session_timeout", "session_check", "client_protocol_version"),
+        *("send_progress_in_http_headers", "http_headers_progress_interval_ms"),
+    ]
 )
 """What a query string may carry that is not a setting of the engine."""
 
@@ -35,7 +38,37 @@ _TOKEN = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _BAD_REQUEST = frozenset(
-    [6, 8, 10, 15, 16, 20, 25, 26, 27, 33, 36, 38, 41, 43, 44, 47, 53, 62, 69, 70, 72, 117, 130, 190, 321, 349, 377, 427, 441]
+    [
+        6,
+        8,
+        10,
+        15,
+        16,
+        20,
+        25,
+        26,
+        27,
+        33,
+        36,
+        38,
+        41,
+        43,
+        44,
+        47,
+        53,
+        62,
+        69,
+        70,
+        72,
+        117,
+        130,
+        190,
+        321,
+        349,
+        377,
+        427,
+        441,
+    ]
 )
 _NOT_FOUND = frozenset([46, 50, 56, 60, 63, 73, 81, 115])
 
@@ -97,7 +130,9 @@ class Engine:
             self._lock.seek(0)
             owner = self._lock.read().strip() or "unknown"
             self._lock.close()
-            raise StoreLocked(f"{path} is served by another process (pid {owner}): stop it or use another --path") from held
+            raise StoreLocked(
+                f"{path} is served by another process (pid {owner}): stop it or use another --path"
+            ) from held
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
@@ -132,7 +167,7 @@ class Engine:
             if insert is not None:
                 head, format_name, data = insert
                 stream = session.send_insert(head, format_name)
-                stream.append(data)
+                stream.append(data)  # type: ignore[no-untyped-call] # chdb leaves it without annotations
                 return Answer(n_written=stream.finish().rows_written)
             return _select(session, statement, arguments)
         except (RuntimeError, UnicodeDecodeError) as refused:

@@ -7,6 +7,7 @@ ClickHouse's interface takes plain POST bodies that any web page could send.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hmac
 import json
 import zlib
@@ -16,7 +17,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import lz4.frame
-from aiohttp import BasicAuth, web
+from aiohttp import web
 
 from streams.embedded.engine import Answer, EngineError
 
@@ -85,7 +86,9 @@ class Front:
             )
         except EngineError as refused:
             headers = {"X-ClickHouse-Exception-Code": str(refused.code)} if refused.code else {}
-            status = {_TOO_LARGE: 413, _AUTHENTICATION_FAILED: 403, _NOT_IMPLEMENTED: 501}.get(refused.code, refused.status)
+            status = {_TOO_LARGE: 413, _AUTHENTICATION_FAILED: 403, _NOT_IMPLEMENTED: 501}.get(
+                refused.code, refused.status
+            )
             return web.Response(status=status, text=f"{refused}\n", headers=headers)
         summary = {"read_rows": str(answer.n_read), "written_rows": str(answer.n_written)}
         headers = {
@@ -115,7 +118,9 @@ class Front:
                     arguments[name] = value
                 body = b""
             else:
-                body = decompress(await request.read(), request.headers.get("Content-Encoding", ""), self._max_body_bytes)
+                body = decompress(
+                    await request.read(), request.headers.get("Content-Encoding", ""), self._max_body_bytes
+                )
         except (web.HTTPRequestEntityTooLarge, _TooLargeError):
             message = f"the body is larger than {self._max_body_bytes} bytes (--max-body-bytes)"
             raise _refusal(_TOO_LARGE, message, "TOO_MANY_BYTES") from None
@@ -158,7 +163,9 @@ def _decompressor(encoding: str) -> Any:
         return lz4.frame.LZ4FrameDecompressor()
     if encoding == "zstd":
         return _zstd().ZstdDecompressor()
-    raise _refusal(_NOT_IMPLEMENTED, f"content-encoding {encoding!r}: use gzip, deflate, lz4 or zstd", "NOT_IMPLEMENTED")
+    raise _refusal(
+        _NOT_IMPLEMENTED, f"content-encoding {encoding!r}: use gzip, deflate, lz4 or zstd", "NOT_IMPLEMENTED"
+    )
 
 
 def _zstd() -> Any:
@@ -175,9 +182,10 @@ def _zstd_error() -> type[Exception]:
 
 
 def _password(request: web.Request) -> str:
-    if "Authorization" in request.headers:
+    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "basic":
         try:
-            return BasicAuth.decode(request.headers["Authorization"]).password
+            return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
         except ValueError:
             return ""
     return request.headers.get("X-ClickHouse-Key", request.query.get("password", ""))

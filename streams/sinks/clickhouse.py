@@ -12,7 +12,7 @@ import hashlib
 import logging
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from importlib.resources import files
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -22,10 +22,12 @@ import pyarrow as pa
 from clickhouse_connect import get_async_client
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import Error
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from streams.sinks import tables
-from streams.sinks.errors import SinkError, SinkMisconfigured, SinkRejected, SinkUnavailable
+from streams.sinks.clickhouse_errors import judged
+from streams.sinks.errors import SinkError, SinkMisconfigured, SinkUnavailable
+from streams.sinks.migrations import migrations, statements
+from streams.sinks.retries import TryAgain, until_taken
 from streams.sinks.rows import Rows, merge
 
 SINK = "clickhouse"
@@ -34,20 +36,7 @@ COMPRESSED_FROM_BYTES = 64_000
 INSERT_SETTINGS = {"async_insert": "0", "insert_deduplicate": "1", "max_partitions_per_insert_block": "0"}
 
 _log = logging.getLogger(__name__)
-_STATUS = re.compile(r"HTTP status (\d+)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Error codes of ClickHouse (`system.errors` names them). What is in neither set is taken to pass.
-_ROWS_AT_FAULT = frozenset([6, 25, 26, 27, 38, 41, 53, 69, 70, 72, 117, 130, 131, 190, 307, 321, 349, 396, 441, 469, 691])
-_TABLES = "the tables are not those of this version: run the store role's migrations"
-_SETTING_AT_FAULT = {
-    **dict.fromkeys([192, 193, 194, 497, 516], "check DRIFTGAUGE_CLICKHOUSE_USER, DRIFTGAUGE_CLICKHOUSE_PASSWORD and grants"),
-    **dict.fromkeys([8, 10, 16, 20, 36, 43, 44, 46, 47, 50, 60, 62, 73, 81, 377], _TABLES),
-    **dict.fromkeys([115, 164], "the user may not use a setting of ours (async_insert, insert_deduplication_token)"),
-}
-
-
-class _Temporary(Exception):
-    """An attempt failed in a way that passes."""
 
 
 class ClickHouse:
@@ -62,7 +51,7 @@ class ClickHouse:
     timeout_s
         For one attempt, in seconds.
     retry_wait_s
-        Shortest and longest pause between attempts, in seconds; in between it doubles, with jitter.
+        Pauses between attempts are random up to a bound that doubles from the first to the second, in seconds.
     on_retry
         Called with the sink's name each time an attempt failed and will be repeated.
 
@@ -83,22 +72,10 @@ class ClickHouse:
         retry_wait_s: tuple[float, float] = (0.1, 30.0),
         on_retry: Callable[[str], None] | None = None,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SinkMisconfigured("DRIFTGAUGE_CLICKHOUSE_URL: expected http://host:8123 or https://host:8443")
-        if parts.username or parts.password:
-            raise SinkMisconfigured("DRIFTGAUGE_CLICKHOUSE_URL: give user and password in settings of their own")
         if not _NAME.fullmatch(database):
             raise SinkMisconfigured("DRIFTGAUGE_CLICKHOUSE_DATABASE: letters, digits and _, not starting with a digit")
         self.database = database
-        self._address: dict[str, Any] = {
-            "host": parts.hostname,
-            "port": parts.port or (8443 if parts.scheme == "https" else 8123),
-            "interface": parts.scheme,
-            "proxy_path": parts.path.strip("/"),
-            "username": user,
-            "password": password,
-        }
+        self._address = {**_address(url), "username": user, "password": password}
         self._timeout_s = timeout_s
         self._retry_wait_s = retry_wait_s
         self._on_retry = on_retry
@@ -122,7 +99,8 @@ class ClickHouse:
             "CREATE TABLE IF NOT EXISTS migrations (number UInt32, name String, digest String, "
             "applied DateTime DEFAULT now()) ENGINE = ReplacingMergeTree ORDER BY number"
         )
-        known = {name: digest for name, digest in await self.query("SELECT name, digest FROM migrations FINAL", wait=True)}
+        stored = await self.query("SELECT name, digest FROM migrations FINAL", wait=True)
+        known = {str(name): str(digest) for name, digest in stored}
         applied = []
         for name, text in migrations():
             digest = hashlib.sha256(text.encode()).hexdigest()
@@ -134,7 +112,8 @@ class ClickHouse:
                 await self._run(statement)
             values = {"number": int(name[:3]), "name": name, "digest": digest}
             await self._run(
-                "INSERT INTO migrations (number, name, digest) SELECT {number:UInt32}, {name:String}, {digest:String}", values
+                "INSERT INTO migrations (number, name, digest) SELECT {number:UInt32}, {name:String}, {digest:String}",
+                values,
             )
             applied.append(name)
         return applied
@@ -175,7 +154,8 @@ class ClickHouse:
                 )
 
             await self._again(attempt, f"insert into {table}")
-        return whole.num_rows
+        n_rows: int = whole.num_rows
+        return n_rows
 
     async def query(
         self, sql: str, parameters: Mapping[str, Any] | None = None, *, wait: bool = False
@@ -219,7 +199,9 @@ class ClickHouse:
 
     async def _run(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
         settings = {"database": self.database, "async_insert": "0"}
-        await self._again(lambda client: client.command(statement, dict(parameters or {}), settings=settings), "migrate")
+        await self._again(
+            lambda client: client.command(statement, dict(parameters or {}), settings=settings), "migrate"
+        )
 
     async def _connected(self) -> AsyncClient:
         async with self._connecting:
@@ -239,30 +221,30 @@ class ClickHouse:
             async with asyncio.timeout(self._timeout_s):
                 return await work(await self._connected())
         except TimeoutError:
-            raise _Temporary(f"no answer within {self._timeout_s:g} s") from None
+            raise TryAgain(f"no answer within {self._timeout_s:g} s") from None
         except Error as error:
-            raise _judged(error, what) from error
+            raise judged(error, what) from error
 
     async def _now(self, work: Callable[[AsyncClient], Any], what: str) -> Any:
         try:
             return await self._attempt(work, what)
-        except _Temporary as temporary:
+        except TryAgain as temporary:
             raise SinkUnavailable(f"ClickHouse does not answer: {temporary}") from temporary
 
     async def _again(self, work: Callable[[AsyncClient], Any], what: str) -> Any:
-        shortest, longest = self._retry_wait_s
-        retrying = AsyncRetrying(
-            wait=wait_random_exponential(multiplier=shortest, min=shortest, max=longest),
-            retry=retry_if_exception_type(_Temporary),
-            before_sleep=lambda state: self._count_retry(state, what),
-        )
-        return await retrying(self._attempt, work, what)
+        def tell(reason: str, wait_s: float) -> None:
+            _log.warning("ClickHouse, %s: %s; again in %.1f s", what, reason, wait_s)
+            if self._on_retry is not None:
+                self._on_retry(SINK)
 
-    def _count_retry(self, state: RetryCallState, what: str) -> None:
-        assert state.outcome is not None
-        _log.warning("ClickHouse, %s, attempt %d: %s", what, state.attempt_number, state.outcome.exception())
-        if self._on_retry is not None:
-            self._on_retry(SINK)
+        shortest, longest = self._retry_wait_s
+        return await until_taken(
+            partial(self._attempt, work, what),
+            destination="ClickHouse",
+            first_wait_s=shortest,
+            max_wait_s=longest,
+            on_retry=tell,
+        )
 
 
 class Writer:
@@ -310,20 +292,18 @@ class Writer:
         return await self._store.insert(table, rows, token)
 
 
-def migrations() -> list[tuple[str, str]]:
-    """Return (file name, SQL) of every migration, in order."""
-    folder = files("streams.sinks") / "migrations"
-    return sorted((each.name, each.read_text("utf-8")) for each in folder.iterdir() if each.name.endswith(".sql"))
-
-
-def statements(text: str) -> list[str]:
-    """Split a migration at its semicolons; comments are lines that start with ``--``.
-
-    >>> statements("-- why\\nCREATE TABLE a (x Int8);\\nDROP TABLE b;\\n")
-    ['CREATE TABLE a (x Int8)', 'DROP TABLE b']
-    """
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("--")]
-    return [statement for each in "\n".join(lines).split(";") if (statement := each.strip())]
+def _address(url: str) -> dict[str, Any]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or parts.scheme not in ("http", "https"):
+        raise SinkMisconfigured("DRIFTGAUGE_CLICKHOUSE_URL: expected http://host:8123 or https://host:8443")
+    if parts.username or parts.password:
+        raise SinkMisconfigured("DRIFTGAUGE_CLICKHOUSE_URL: give user and password in settings of their own")
+    port = port or (8443 if parts.scheme == "https" else 8123)
+    return {"host": host, "port": port, "interface": parts.scheme, "proxy_path": parts.path.strip("/")}
 
 
 def _encode(rows: pa.Table, schema: pa.Schema) -> tuple[bytes, str | None, str]:
@@ -340,19 +320,3 @@ def _encode(rows: pa.Table, schema: pa.Schema) -> tuple[bytes, str | None, str]:
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:
     yield body
-
-
-def _judged(error: Error, what: str) -> Exception:
-    """Return what a failed attempt means: temporary, the rows' fault, or the configuration's."""
-    text = str(error)
-    if error.code is None:
-        status = _STATUS.search(text)
-        if status is None or int(status[1]) >= 500 or int(status[1]) in (408, 425, 429):
-            return _Temporary(text)
-        return SinkMisconfigured(f"DRIFTGAUGE_CLICKHOUSE_URL: what answers there is no ClickHouse: {text}")
-    if error.code in _SETTING_AT_FAULT:
-        return SinkMisconfigured(f"ClickHouse, {what}: {text}; {_SETTING_AT_FAULT[error.code]}")
-    if error.code in _ROWS_AT_FAULT:
-        kind = SinkRejected if what.startswith("insert") else SinkMisconfigured
-        return kind(f"ClickHouse, {what}: {text}")
-    return _Temporary(text)

@@ -6,104 +6,17 @@ Everything is read with FINAL, bound parameters and a limit. Results and alerts 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from schemas import alerts as alert_messages
 from schemas.alerts import Alert
-from schemas.results import FeatureVerdict, Result, Severity, Test, Verdict, Warning
+from schemas.results import Result
 from streams.sinks.clickhouse import ClickHouse
+from streams.sinks.states import Distribution, FeatureState, ModelState, Point, Prediction, StoredWarning
+from streams.sinks.stored import FEATURE, KEY, MS, WINDOW, assemble
 
 LIVE = "live"
-_FOREVER_MS = 4_000_000_000_000
-_MS = "toUnixTimestamp64Milli"
-_WINDOW = (
-    "run_id, model, version, baseline_id, slice, scale, {ms}(window_start), {ms}(window_end), revision, sealed, state, "
-    "rows, late_rows, monitor_version, unknown_features, flags, {ms}(produced_at)"
-).replace("{ms}", _MS)
-_FEATURE = (
-    "model, baseline_id, slice, scale, {ms}(window_start), revision, feature, verdict, severity, reason, rows, missing, "
-    "unseen, type_errors, before, after, top_bins, tests.name, tests.value, tests.noise, tests.line, tests.effect, "
-    "tests.low, tests.high, tests.drifted"
-).replace("{ms}", _MS)
-_KEY = "(model, baseline_id, slice, scale, window_start)"
-
-
-class ModelState(NamedTuple):
-    """A model as its newest window of the smallest scale left it. Times in epoch milliseconds."""
-
-    model: str
-    version: str
-    state: Verdict
-    rows: int
-    window_start: int
-    window_end: int
-    n_features: int
-    n_drifted: int
-    severity: Severity
-
-
-class FeatureState(NamedTuple):
-    """The newest verdict about one feature."""
-
-    feature: str
-    slice: str
-    scale: int
-    window_start: int
-    window_end: int
-    verdict: Verdict
-    severity: Severity
-    reason: str
-    rows: int
-    missing: int
-    effect: float
-    line: float
-    before: str
-    after: str
-
-
-class Point(NamedTuple):
-    """One window in a feature's series of one test: the value, what noise alone shows, the alarm line."""
-
-    window_start: int
-    window_end: int
-    verdict: Verdict
-    test: str
-    value: float
-    noise: float
-    line: float
-    effect: float
-    rows: int
-
-
-class Distribution(NamedTuple):
-    """The rows per bin of one window; `baseline_id` names whose bins."""
-
-    window_start: int
-    window_end: int
-    baseline_id: str
-    counts: list[int]
-
-
-class StoredWarning(NamedTuple):
-    """A change point as stored."""
-
-    model: str
-    slice: str
-    feature: str
-    detector: str
-    time: int
-    before: float
-    after: float
-
-
-class Prediction(NamedTuple):
-    """A stored prediction: a number or a label."""
-
-    id: str
-    version: str
-    time: int
-    number: float | None
-    label: str
+_FOREVER_MS = 9_000_000_000_000
 
 
 class History:
@@ -120,7 +33,7 @@ class History:
         """Return every model's newest state, the worst and newest first."""
         rows = await self._rows(
             f"""
-            SELECT w.model, w.version, w.state, w.rows, {_MS}(w.window_start), {_MS}(w.window_end), w.n_features,
+            SELECT w.model, w.version, w.state, w.rows, {MS}(w.window_start), {MS}(w.window_end), w.n_features,
                    w.n_drifted, f.severity
             FROM (SELECT * FROM windows FINAL WHERE run_id = {{run_id:String}} AND slice = ''
                   ORDER BY window_end DESC, scale LIMIT 1 BY model) AS w
@@ -143,15 +56,15 @@ class History:
         """
         rows = await self._rows(
             f"""
-            SELECT feature, slice, scale, {_MS}(window_start), {_MS}(window_end), verdict, severity, reason, rows, missing,
-                   if(notEmpty(tests.name), tests.effect[shown], 0.), if(notEmpty(tests.name), tests.line[shown], 0.),
-                   before, after
+            SELECT feature, slice, scale, {MS}(window_start), {MS}(window_end), verdict, severity, reason, rows,
+                   missing, if(notEmpty(tests.name), tests.effect[shown], 0.) AS size,
+                   if(notEmpty(tests.name), tests.line[shown], 0.), before, after
             FROM (SELECT *, if(has(tests.name, reason), indexOf(tests.name, reason),
                                indexOf(tests.effect, arrayMax(tests.effect))) AS shown
                   FROM results FINAL
                   WHERE run_id = {{run_id:String}} AND model = {{model:String}} AND slice = {{slice:String}}
                   ORDER BY window_start DESC LIMIT 1 BY feature, scale)
-            ORDER BY verdict = 'drift' DESC, 11 DESC, feature, scale LIMIT {{limit:UInt32}}
+            ORDER BY verdict = 'drift' DESC, size DESC, feature, scale LIMIT {{limit:UInt32}}
             """,
             run_id=run_id,
             model=model,
@@ -174,7 +87,7 @@ class History:
         """Return the newest `limit` points of a feature's series since a time, oldest first, one for each test."""
         rows = await self._rows(
             f"""
-            SELECT {_MS}(window_start) AS at, {_MS}(window_end), verdict, name, value, noise, line, effect, rows
+            SELECT {MS}(window_start) AS at, {MS}(window_end), verdict, name, value, noise, line, effect, rows
             FROM (SELECT * FROM results FINAL
                   WHERE run_id = {{run_id:String}} AND model = {{model:String}} AND slice = {{slice:String}}
                     AND feature = {{feature:String}} AND scale = {{scale:UInt16}}
@@ -207,7 +120,7 @@ class History:
         """Return the newest `limit` windows' rows per bin since a time, oldest first."""
         rows = await self._rows(
             f"""
-            SELECT {_MS}(window_start) AS at, {_MS}(window_end), baseline_id, counts FROM profiles FINAL
+            SELECT {MS}(window_start) AS at, {MS}(window_end), baseline_id, counts FROM profiles FINAL
             WHERE run_id = {{run_id:String}} AND model = {{model:String}} AND slice = {{slice:String}}
               AND feature = {{feature:String}} AND scale = {{scale:UInt16}}
               AND window_start >= fromUnixTimestamp64Milli({{since:Int64}})
@@ -229,10 +142,11 @@ class History:
         """Return change points since a time, newest first."""
         rows = await self._rows(
             f"""
-            SELECT model, slice, feature, detector, {_MS}(time) AS at, before, after FROM warnings FINAL
+            SELECT model, slice, feature, detector, {MS}(time) AS at, before, after FROM warnings FINAL
             WHERE run_id = {{run_id:String}} AND ({{any:Bool}} OR model = {{model:String}})
               AND time >= fromUnixTimestamp64Milli({{since:Int64}})
-            ORDER BY at DESC, model, feature, scale LIMIT 1 BY model, slice, feature, detector, at LIMIT {{limit:UInt32}}
+            ORDER BY at DESC, model, feature, scale LIMIT 1 BY model, slice, feature, detector, at
+            LIMIT {{limit:UInt32}}
             """,
             run_id=run_id,
             any=model is None,
@@ -304,7 +218,7 @@ class History:
         """Return the newest stored prediction for each id that has one."""
         rows = await self._rows(
             f"""
-            SELECT id, version, {_MS}(time) AS at, prediction, label FROM predictions FINAL
+            SELECT id, version, {MS}(time) AS at, prediction, label FROM predictions FINAL
             WHERE model = {{model:String}} AND id IN {{ids:Array(String)}} AND id != ''
             ORDER BY id, at DESC, source_offset DESC, ordinal DESC LIMIT 1 BY id
             """,
@@ -319,7 +233,8 @@ class History:
         Waits for a store that does not answer: a broker must not be seeded with half of its past.
         """
         rows = await self._store.query(
-            "SELECT hex(key), hex(value) FROM control FINAL WHERE topic = {topic:String} AND NOT tombstone ORDER BY revision",
+            "SELECT hex(key), hex(value) FROM control FINAL WHERE topic = {topic:String} AND NOT tombstone "
+            "ORDER BY revision",
             {"topic": topic},
             wait=True,
         )
@@ -330,71 +245,26 @@ class History:
 
     async def _results(self, chosen: str, bound: Mapping[str, Any], feature: str | None = None) -> list[Result]:
         """Return the results of the chosen windows; features older than their window's revision have left it."""
-        windows = await self._store.query(f"SELECT {_WINDOW} FROM ({chosen}) ORDER BY window_start, model, slice, scale", bound)
+        windows = await self._store.query(
+            f"SELECT {WINDOW} FROM ({chosen}) ORDER BY window_start, model, slice, scale", bound
+        )
         if not windows:
             return []
         only = "" if feature is None else " AND feature = {feature:String}"
-        where = f"run_id = {{run_id:String}} AND {_KEY} IN (SELECT {_KEY[1:-1]} FROM ({chosen})){only}"
+        where = f"run_id = {{run_id:String}} AND {KEY} IN (SELECT {KEY[1:-1]} FROM ({chosen})){only}"
         bound = {**bound, "feature": feature or ""}
-        rows = await self._store.query(f"SELECT {_FEATURE} FROM results FINAL WHERE {where} ORDER BY position", bound)
+        rows = await self._store.query(f"SELECT {FEATURE} FROM results FINAL WHERE {where} ORDER BY position", bound)
         counts = await self._store.query(
-            f"SELECT model, baseline_id, slice, scale, {_MS}(window_start), feature, counts FROM profiles FINAL WHERE {where}",
+            f"SELECT model, baseline_id, slice, scale, {MS}(window_start), feature, counts "
+            f"FROM profiles FINAL WHERE {where}",
             bound,
         )
         warned = await self._store.query(
-            f"SELECT model, baseline_id, slice, scale, {_MS}(window_start), feature, detector, {_MS}(time), before, after "
-            f"FROM warnings FINAL WHERE {where} ORDER BY time, feature, detector",
+            f"SELECT model, baseline_id, slice, scale, {MS}(window_start), feature, detector, {MS}(time), before, "
+            f"after FROM warnings FINAL WHERE {where} ORDER BY time, feature, detector",
             bound,
         )
-        return _assemble(windows, rows, counts, warned)
-
-
-def _assemble(
-    windows: Sequence[Sequence[Any]],
-    rows: Sequence[Sequence[Any]],
-    counts: Sequence[Sequence[Any]],
-    warned: Sequence[Sequence[Any]],
-) -> list[Result]:
-    bins = {tuple(row[:6]): list(row[6]) for row in counts}
-    features: dict[tuple[Any, ...], list[tuple[int, FeatureVerdict]]] = {}
-    for row in rows:
-        key = tuple(row[:5])
-        features.setdefault(key, []).append((row[5], _feature(row[6:], bins.get((*key, row[6]), []))))
-    warnings: dict[tuple[Any, ...], list[Warning]] = {}
-    for row in warned:
-        warnings.setdefault(tuple(row[:5]), []).append(Warning(*row[5:]))
-    results = []
-    for row in windows:
-        run_id, model, version, baseline_id, slice_, scale, start, end, revision, sealed, state, *rest = row
-        n_rows, late_rows, monitor_version, unknown, flags, produced_at = rest
-        key = (model, baseline_id, slice_, scale, start)
-        current = [verdict for of_revision, verdict in features.get(key, []) if of_revision >= revision]
-        results.append(
-            Result(
-                *(run_id, model, version, slice_, scale, start, end, revision, bool(sealed), n_rows, late_rows),
-                *(baseline_id, monitor_version, state, current, warnings.get(key, []), list(flags), unknown, produced_at),
-            )
-        )
-    return results
-
-
-def _feature(row: Sequence[Any], counts: list[int]) -> FeatureVerdict:
-    name, verdict, severity, reason, n_rows, missing, unseen, type_errors, before, after, top_bins, *tests = row
-    return FeatureVerdict(
-        *(name, verdict, severity, reason, {test: _test(*values) for test, *values in zip(*tests, strict=True)}),
-        *(n_rows, missing, unseen, type_errors, before, after, [_bin(each) for each in top_bins], counts),
-    )
-
-
-def _test(
-    value: float, noise: float, line: float, effect: float, low: float | None, high: float | None, drifted: bool
-) -> Test:
-    return Test(value, noise, line, effect, None if low is None or high is None else (low, high), bool(drifted))
-
-
-def _bin(values: Any) -> tuple[str, float, float]:
-    name, reference, current = values.values() if isinstance(values, dict) else values
-    return name, reference, current
+        return assemble(windows, rows, counts, warned)
 
 
 def _bytes(value: str | bytes) -> bytes:

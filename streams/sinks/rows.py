@@ -61,8 +61,10 @@ def rows_of_results(results: Sequence[Result]) -> Rows:
         results=[_feature(*each) for each in features],
         profiles=[_profile(result, feature) for result, _, feature in features if feature.counts],
         warnings=[
-            (*_identity(result), result.slice, result.scale, result.window_start, result.revision)
-            + (warning.feature, warning.detector, warning.time, warning.before, warning.after)
+            (
+                *(*_identity(result), result.slice, result.scale, result.window_start, result.revision),
+                *(warning.feature, warning.detector, warning.time, warning.before, warning.after),
+            )
             for result in results
             for warning in result.warnings
         ],
@@ -78,9 +80,11 @@ def rows_of_alerts(states: Iterable[Alert]) -> Rows:
     """Return the rows of several states of alerts."""
     return _rows(
         alerts=[
-            (alert.episode_id, alert.sequence, alert.state, alert.previous or "", alert.why)
-            + (alert.model, alert.version, alert.slice, alert.severity, alert.opened, alert.time)
-            + ([each.feature for each in alert.features], alert.by or "", alert.label or "", alerts.encode(alert))
+            (
+                *(alert.episode_id, alert.sequence, alert.state, alert.previous or "", alert.why),
+                *(alert.model, alert.version, alert.slice, alert.severity, alert.opened, alert.time),
+                *([each.feature for each in alert.features], alert.by or "", alert.label or "", alerts.encode(alert)),
+            )
             for alert in states
         ]
     )
@@ -117,25 +121,31 @@ def rows_of_batch(batch: Batch, topic: str, partition: int) -> Rows:
         "source_offset": pa.array(np.asarray(batch.offsets, np.uint64)),
         "ordinal": pa.array(_ordinals(batch.offsets)),
     }
-    return {"predictions": pa.record_batch([arrays[name] for name in tables.PREDICTIONS.names], schema=tables.PREDICTIONS)}
+    return {
+        "predictions": pa.record_batch([arrays[name] for name in tables.PREDICTIONS.names], schema=tables.PREDICTIONS)
+    }
 
 
 def rows_of_feedback(feedback: Feedback) -> Rows:
     """Return the rows of a batch of feedback; the newest by time wins, at equal times the later offset."""
     revision = [_newest(time, offset) for time, offset in zip(feedback.time, feedback.offset, strict=True)]
-    columns = {name: getattr(feedback, name, None) for name in tables.FEEDBACK.names}
-    columns["revision"] = revision
     if not revision:
         return {}
-    return {"feedback": _batch(tables.FEEDBACK, [columns[name] for name in tables.FEEDBACK.names])}
+    columns = (
+        *(feedback.model, feedback.id, feedback.trace_id, feedback.span_id, feedback.kind, feedback.source),
+        *(feedback.time, revision, feedback.value_text, feedback.value_number, feedback.user),
+    )
+    return {"feedback": _batch(tables.FEEDBACK, columns)}
 
 
 def rows_of_control(records: Iterable[Record]) -> Rows:
     """Return records of baselines and monitors as they are; a tombstone stays as one."""
     return _rows(
         control=[
-            (record.topic, record.key or b"", record.value or b"", record.value is None, record.timestamp)
-            + (record.partition, record.offset, _newest(record.timestamp, record.offset))
+            (
+                *(record.topic, record.key or b"", record.value or b"", record.value is None, record.timestamp),
+                *(record.partition, record.offset, _newest(record.timestamp, record.offset)),
+            )
             for record in records
         ]
     )
@@ -151,11 +161,7 @@ def merge(parts: Iterable[Rows]) -> dict[str, pa.Table]:
 
 
 def _rows(**rows: list[tuple[Any, ...]]) -> Rows:
-    return {
-        table: _batch(tables.TABLES[table], list(zip(*many, strict=True)))
-        for table, many in rows.items()
-        if many
-    }
+    return {table: _batch(tables.TABLES[table], list(zip(*many, strict=True))) for table, many in rows.items() if many}
 
 
 def _batch(schema: pa.Schema, columns: Sequence[Sequence[Any]]) -> pa.RecordBatch:

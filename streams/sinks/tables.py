@@ -175,4 +175,3 @@ TABLES: dict[str, pa.Schema] = {
     "windows": WINDOWS,
 }
 """In the order they are written: `windows` last, so that a window in it has its features."""
-

@@ -11,10 +11,22 @@ from schemas.results import FeatureVerdict, Result, Test, Warning
 
 START_MS = 1_767_268_800_000
 HOUR_MS = 3_600_000
-HOSTILE = ("a'b", 'a"b`c', "a\\b\n\tc", "{model:String}", "'; DROP TABLE results; --", "Ünïcödé 漢字 🦊", " ", "%s %d", "NULL")
+HOSTILE = (
+    "a'b",
+    'a"b`c',
+    "a\\b\n\tc",
+    "{model:String}",
+    "'; DROP TABLE results; --",
+    "Ünïcödé 漢字 🦊",
+    " ",
+    "%s %d",
+    "NULL",
+)
 
 
-def a_feature(name: str = "income", *, effect: float = 0.21, drifted: bool = False, counts: Sequence[int] = (3, 0, 7)) -> FeatureVerdict:
+def a_feature(
+    name: str = "income", *, effect: float = 0.21, drifted: bool = False, counts: Sequence[int] = (3, 0, 7)
+) -> FeatureVerdict:
     """A verdict that uses every field."""
     return FeatureVerdict(
         feature=name,
@@ -83,7 +95,8 @@ def a_batch(
     step_ms: int = 1,
 ) -> Batch:
     """Events with these predictions; the features are of no interest to the store."""
-    n_rows = len(predictions.numbers if predictions.numbers is not None else predictions.codes or ())
+    values = predictions.codes if predictions.numbers is None else predictions.numbers
+    n_rows = 0 if values is None else len(values)
     place = np.arange(n_rows, dtype=np.int64)
     times = START_MS + place * step_ms
     return Batch(model, "7", times, {"prediction": predictions}, ids, first_offset + place // rows_per_record, times)

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
 
@@ -33,9 +34,7 @@ async def retries() -> list[str]:
 
 
 @pytest_asyncio.fixture
-async def through(
-    clickhouse: ClickHouse, misbehaving: Misbehaving, retries: list[str]
-) -> AsyncIterator[ClickHouse]:
+async def through(clickhouse: ClickHouse, misbehaving: Misbehaving, retries: list[str]) -> AsyncIterator[ClickHouse]:
     """The migrated store, by way of the misbehaving front."""
     async with ClickHouse(
         misbehaving.url,
@@ -71,7 +70,9 @@ async def test_the_client_library_repeats_nothing_behind_our_back(
     assert (misbehaving.n_inserts, len(retries)) == (2, 1)
 
 
-async def test_a_type_mismatch_is_raised_at_once(through: ClickHouse, misbehaving: Misbehaving, retries: list[str]) -> None:
+async def test_a_type_mismatch_is_raised_at_once(
+    through: ClickHouse, misbehaving: Misbehaving, retries: list[str]
+) -> None:
     misbehaving.faults.append("400")
     with pytest.raises(SinkRejected, match="TYPE_MISMATCH"):
         await through.insert("results", rows_of_result(a_result())["results"], "t/0/0-0")
@@ -156,13 +157,15 @@ def test_any_batching_order_and_repetition_gives_the_same_table(
     async def write_and_read() -> dict[tuple[str, int], Result]:
         async with ClickHouse(store.url, database="test_any_batching") as connected:
             await connected.migrate()
-            for start, end in zip(cuts, cuts[1:], strict=False):
+            for start, end in pairwise(cuts):
                 writer = Writer(connected, "drift.results.v1", 0)
                 for offset in range(start, end):
                     writer.add(rows_of_result(sent[offset]), offset)
                 await writer.flush()
             history = History(connected)
-            read = [each for slice in ("", "country=FR") for each in await history.results("m", run_id=run_id, slice=slice)]
+            read = [
+                each for slice in ("", "country=FR") for each in await history.results("m", run_id=run_id, slice=slice)
+            ]
             return {(each.slice, each.window_start): each for each in read}
 
     assert asyncio.run(write_and_read()) == last

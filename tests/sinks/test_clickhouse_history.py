@@ -24,7 +24,6 @@ from streams.sinks.rows import (
 from tests.sinks.results import HOSTILE, HOUR_MS, START_MS, a_batch, a_feature, a_result
 
 
-
 async def _write(store: ClickHouse, rows: Rows, offset: int = 0) -> None:
     writer = Writer(store, "topic", 0)
     writer.add(rows, offset)
@@ -58,7 +57,9 @@ async def test_results_come_back_as_they_were(clickhouse: ClickHouse) -> None:
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_hostile_names_are_only_names(clickhouse: ClickHouse, name: str) -> None:
     other = a_result("other", features=[a_feature("other")])
-    result = a_result(name, features=[a_feature(name, drifted=True)], slice="", warnings=[Warning(name, name, START_MS, 1.0, 2.0)])
+    result = a_result(
+        name, features=[a_feature(name, drifted=True)], slice="", warnings=[Warning(name, name, START_MS, 1.0, 2.0)]
+    )
     await _write(clickhouse, rows_of_results([other, result]))
     await _write(clickhouse, rows_of_alert(_alert(name, 1, "open", name)))
     history = History(clickhouse)
@@ -85,7 +86,9 @@ async def test_the_series_of_a_feature_is_limited_and_oldest_first(clickhouse: C
 async def test_windows_are_chosen_by_half_open_range(clickhouse: ClickHouse) -> None:
     results = [a_result(hour=hour) for hour in range(5)]
     await _write(clickhouse, rows_of_results(results))
-    chosen = await History(clickhouse).results("credit-risk", start_ms=START_MS + HOUR_MS, end_ms=START_MS + 3 * HOUR_MS)
+    chosen = await History(clickhouse).results(
+        "credit-risk", start_ms=START_MS + HOUR_MS, end_ms=START_MS + 3 * HOUR_MS
+    )
     assert chosen == results[1:3]
 
 
@@ -123,7 +126,12 @@ async def test_a_feature_that_left_a_later_revision_is_not_shown(clickhouse: Cli
 
 
 async def test_alerts_are_shown_in_their_newest_state(clickhouse: ClickHouse) -> None:
-    states = [_alert("e1", 1, "open"), _alert("e1", 2, "acknowledged"), _alert("e2", 1, "open"), _alert("e1", 10, "resolved")]
+    states = [
+        _alert("e1", 1, "open"),
+        _alert("e1", 2, "acknowledged"),
+        _alert("e2", 1, "open"),
+        _alert("e1", 10, "resolved"),
+    ]
     for n, state in enumerate(states):
         await _write(clickhouse, rows_of_alert(state), n)
     history = History(clickhouse)
@@ -143,7 +151,9 @@ async def test_a_warning_seen_at_two_scales_is_listed_once(clickhouse: ClickHous
 async def test_the_newest_prediction_of_an_id_is_found(clickhouse: ClickHouse) -> None:
     column = Column(np.array([0.25, 0.5, np.nan]), np.array([-1, -1, 0], np.int32), ("yes",))
     await _write(clickhouse, rows_of_batch(a_batch(column, ids=["a'b", "a'b", "c"]), "drift.events.v1", 0))
-    found = {each.id: each for each in await History(clickhouse).predictions("credit-risk", ["a'b", "c", "unknown", ""])}
+    found = {
+        each.id: each for each in await History(clickhouse).predictions("credit-risk", ["a'b", "c", "unknown", ""])
+    }
     assert (found["a'b"].number, found["a'b"].time) == (0.5, START_MS + 1)
     assert (found["c"].number, found["c"].label) == (None, "yes")
     assert len(found) == 2

@@ -14,8 +14,9 @@ from schemas.columns import Column
 from streams.embedded.clickhouse import EmbeddedClickHouse
 from streams.sinks import clickhouse as module
 from streams.sinks import tables
-from streams.sinks.clickhouse import ClickHouse, Writer, migrations
+from streams.sinks.clickhouse import ClickHouse, Writer
 from streams.sinks.errors import SinkMisconfigured, SinkRejected, SinkUnavailable
+from streams.sinks.migrations import migrations
 from streams.sinks.rows import rows_of_batch, rows_of_result, rows_of_results
 from tests.sinks.results import HOUR_MS, a_batch, a_feature, a_result
 
@@ -125,14 +126,17 @@ async def test_a_writer_writes_what_it_collected_once(clickhouse: ClickHouse) ->
 async def test_values_the_table_cannot_hold_are_rejected_and_not_repeated(clickhouse: ClickHouse) -> None:
     retries: list[str] = []
     clickhouse._on_retry = retries.append
-    await clickhouse._run("ALTER TABLE predictions ADD CONSTRAINT positive CHECK prediction >= 0")
-    rows = rows_of_batch(a_batch(Column(np.array([-1.0]))), "t", 0)["predictions"]
+    await clickhouse._run("ALTER TABLE predictions MODIFY COLUMN label Enum8('' = 0, 'yes' = 1)")
+    column = Column(codes=np.zeros(1, np.int32), levels=("perhaps",))
+    rows = rows_of_batch(a_batch(column), "t", 0)["predictions"]
     with pytest.raises(SinkRejected, match="insert into predictions"):
         await clickhouse.insert("predictions", rows, "t/0/0-0")
     assert retries == []
 
 
-async def test_missing_tables_are_the_configurations_fault_not_the_rows(store: EmbeddedClickHouse, database: str) -> None:
+async def test_missing_tables_are_the_configurations_fault_not_the_rows(
+    store: EmbeddedClickHouse, database: str
+) -> None:
     async with ClickHouse(store.url, database=database) as unmigrated:
         with pytest.raises(SinkMisconfigured, match="migrations"):
             await unmigrated.insert("results", rows_of_result(a_result())["results"], "t/0/0-0")
@@ -149,6 +153,8 @@ async def test_reading_from_a_store_that_is_down_says_so(free_port: int) -> None
     ("url", "database", "setting"),
     [
         ("127.0.0.1:8123", "driftgauge", "DRIFTGAUGE_CLICKHOUSE_URL"),
+        ("http://[broken", "driftgauge", "DRIFTGAUGE_CLICKHOUSE_URL"),
+        ("http://127.0.0.1:notaport", "driftgauge", "DRIFTGAUGE_CLICKHOUSE_URL"),
         ("clickhouse://127.0.0.1:9000", "driftgauge", "DRIFTGAUGE_CLICKHOUSE_URL"),
         ("http://user:secret@127.0.0.1:8123", "driftgauge", "DRIFTGAUGE_CLICKHOUSE_URL"),
         ("http://127.0.0.1:8123", "a; DROP DATABASE b", "DRIFTGAUGE_CLICKHOUSE_DATABASE"),

@@ -1,0 +1,1 @@
+"""The embedded broker and store, each in its own process."""
