@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 from tests.brokers import Broker, Embedded, Kafka, start_kafka
-from tests.real import STRICT
+from tests.real import NOT_DEMANDED, STRICT
 
 
 @pytest.fixture
@@ -56,23 +56,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.kafka)
 
 
+def skips(reporter: pytest.TerminalReporter) -> Counter[str]:
+    """Return how many tests were skipped, by reason."""
+    reasons: Counter[str] = Counter()
+    for report in reporter.stats.get("skipped", []):
+        text = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        reasons[str(text).removeprefix("Skipped: ")] += 1
+    return reasons
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say loudly what was not tested here and why."""
-    skipped = terminalreporter.stats.get("skipped", [])
-    if not skipped:
+    reasons = skips(terminalreporter)
+    if not reasons:
         return
-    reasons = Counter(
-        str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr) for report in skipped
-    )
     terminalreporter.section("NOT TESTED HERE", sep="!", yellow=True, bold=True)
     for reason, count in reasons.most_common():
-        terminalreporter.line(f"{count:4d} test(s): {reason.removeprefix('Skipped: ')}")
-    if STRICT:
-        terminalreporter.line("STRICT=1: each of these counts as a failure.", red=True)
+        demanded = STRICT and NOT_DEMANDED not in reason
+        terminalreporter.line(f"{count:4d} {'FAILED, STRICT=1' if demanded else 'skipped'}: {reason}", red=demanded)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Let a strict run with anything skipped fail."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if STRICT and exitstatus == pytest.ExitCode.OK and reporter is not None and reporter.stats.get("skipped"):
+    if not STRICT or exitstatus != pytest.ExitCode.OK or reporter is None:
+        return
+    if any(NOT_DEMANDED not in reason for reason in skips(reporter)):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
