@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from driftgauge_client import forks, values
+from driftgauge_client import processes, values
 from driftgauge_client.arguments import mapping_of, model_of, n_rows_of, now_ms, reason_of, version_of
 from driftgauge_client.arrow import ARROW, ArrowColumns, arrow_columns, table_of
 from driftgauge_client.buffer import Buffer, Message, Stats
@@ -66,8 +65,7 @@ class Client:
         check_kafka(self.settings)
         self._closed = False
         self._begin()
-        forks.follow(self)
-        atexit.register(self.close)
+        processes.follow(self)
 
     def _begin(self) -> None:
         """Make everything that belongs to this process alone."""
@@ -271,7 +269,7 @@ class Client:
     def _start(self) -> None:
         if not self._sender.started and not self._closed:
             self._sender.start()
-            forks.at_exit_of_child(self.close)
+            processes.close_at_end_of_child()
 
     def _refuse(self, where: str, problem: Exception, n_rows: int) -> None:
         try:
@@ -307,7 +305,7 @@ class Client:
         self._closed = True
         n_lost = self._buffer.close()
         self._sender.stop(deadline_s)
-        atexit.unregister(self.close)
+        processes.forget(self)
         if n_lost:
             logger.warning(
                 "driftgauge: closed with %d rows not delivered to %s", n_lost, self.settings.bootstrap_servers
@@ -339,6 +337,6 @@ class Client:
 
     def after_fork_in_child(self) -> None:
         """Begin anew: no rows, no thread; the parent sends its own rows, its producer must never be touched here."""
-        forks.abandon(self._sender.producer)
-        forks.abandon(self._sender)
+        processes.abandon(self._sender.producer)
+        processes.abandon(self._sender)
         self._begin()

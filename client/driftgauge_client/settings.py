@@ -28,6 +28,7 @@ _KAFKA_DEFAULTS: dict[str, KafkaValue] = {
     "message.max.bytes": 1_000_000,
     "message.timeout.ms": 0,  # a row leaves the memory when it is delivered or the process ends
     "reconnect.backoff.max.ms": 2_000,
+    "topic.metadata.refresh.interval.ms": 30_000,  # until a topic made or opened meanwhile is seen
     "log_level": 2,
     "log.connection.close": False,
 }

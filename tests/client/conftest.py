@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-
 from driftgauge_client import Client
+
 from tests.brokers import Embedded
 from tests.client.support import NOWHERE, Line
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,20 +69,29 @@ class Line(NamedTuple):
 
     def records(self, topic: str) -> list[PlainRecord]:
         """Return every record between the ends of the topic's partitions."""
-        consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": unique("reader"), "log_level": 0})
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "group.id": unique("reader"),
+                "fetch.wait.max.ms": 10,
+                "log_level": 0,
+            }
+        )
         records = []
         try:
-            for partition in range(3):
-                position, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
-                consumer.assign([TopicPartition(topic, partition, position)])
-                while position < end:
-                    message = consumer.poll(10)
-                    assert message is not None, f"{topic}/{partition} stops at {position} of {end}"
-                    assert message.error() is None, message.error()
-                    position = (message.offset() or 0) + 1
-                    records.append(_plain(message))
+            places = [TopicPartition(topic, partition) for partition in range(3)]
+            bounds = {place.partition: consumer.get_watermark_offsets(place, timeout=10) for place in places}
+            consumer.assign([TopicPartition(topic, number, start) for number, (start, _) in bounds.items()])
+            left = {number: end - start for number, (start, end) in bounds.items() if end > start}
+            while any(left.values()):
+                message = consumer.poll(10)
+                assert message is not None, f"{topic} ends before {left} more records"
+                assert message.error() is None, message.error()
+                left[message.partition() or 0] -= 1
+                records.append(_plain(message))
         finally:
             consumer.close()
+        records.sort(key=attrgetter("partition", "offset"))
         return records
 
 

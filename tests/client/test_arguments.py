@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from driftgauge_client import Client
 
 CALLS: list[tuple[str, Callable[[Any], None], int]] = [

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-
 from driftgauge_client import Client
+
 from tests.brokers import eventually
 from tests.client.support import Line
 
@@ -113,9 +113,8 @@ def test_time_is_now_when_left_out(client: Client, line: Line) -> None:
     assert before <= batch.times[0] <= time.time_ns() // 1_000_000
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [
+def test_times_become_epoch_milliseconds(client: Client, line: Line) -> None:
+    moments = [
         T0,
         float(T0),
         np.int64(T0),
@@ -125,12 +124,11 @@ def test_time_is_now_when_left_out(client: Client, line: Line) -> None:
         datetime(2026, 3, 1, 12),
         pd.Timestamp("2026-03-01T12:00:00"),
         np.datetime64("2026-03-01T12:00:00"),
-    ],
-)
-def test_times_become_epoch_milliseconds(client: Client, line: Line, moment: Any) -> None:
-    client.log("m", {"x": 1}, time=moment)
+    ]
+    for moment in moments:
+        client.log("m", {"x": 1}, time=moment)
     assert client.flush()
-    assert line.messages()[0]["times"] == [T0]
+    assert line.messages()[0]["times"] == [T0] * len(moments)
 
 
 class Colour(Enum):
@@ -162,31 +160,26 @@ VALUES: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "arrives"), VALUES, ids=[f"{type(value).__name__}-{n}" for n, (value, _) in enumerate(VALUES)])
-def test_values_of_services_arrive_as_json_values(client: Client, line: Line, value: Any, arrives: Any) -> None:
-    client.log("m", {"f": value, "other": 1})
+def test_values_of_services_arrive_as_json_values(client: Client, line: Line) -> None:
+    client.log("m", {f"{type(value).__name__} {number}": value for number, (value, _) in enumerate(VALUES)})
     assert client.flush()
-    assert line.messages()[0]["columns"] == {"f": [arrives], "other": [1]}
+    assert [column[0] for column in line.messages()[0]["columns"].values()] == [arrives for _, arrives in VALUES]
     assert client.stats().unusable_values == 0
 
 
-@pytest.mark.parametrize(
-    ("prediction", "arrives"),
-    [
+def test_predictions_are_numbers_labels_or_class_probabilities(client: Client, line: Line) -> None:
+    predictions: list[tuple[Any, Any]] = [
         (np.float32(0.25), 0.25),
         (np.array([0.25]), 0.25),
         (np.array([0.25, 0.75]), {"0": 0.25, "1": 0.75}),
         ({"no": np.float64(0.25), "yes": 0.75}, {"no": 0.25, "yes": 0.75}),
         ("cat", "cat"),
         (True, True),
-    ],
-)
-def test_predictions_are_numbers_labels_or_class_probabilities(
-    client: Client, line: Line, prediction: Any, arrives: Any
-) -> None:
-    client.log("m", {"x": 1}, prediction=prediction)
+    ]
+    for prediction, _ in predictions:
+        client.log("m", {"x": 1}, prediction=prediction)
     assert client.flush()
-    assert line.messages()[0]["predictions"] == [arrives]
+    assert line.messages()[0]["predictions"] == [arrives for _, arrives in predictions]
 
 
 def test_a_value_json_cannot_carry_becomes_null_and_is_counted(
