@@ -123,6 +123,8 @@ def share(flags: NDArray[np.bool_]) -> ShareBaseline:
 def moments(cuts: Cuts, bin_of_cell: Ints, n_bins: int) -> Moments:
     """Return the first three moments of the null distribution of PSI over the bins, and their growth.
 
+    `bin_of_cell`, shape (cells,), does not decrease and leaves out no bin.
+
     Notes
     -----
     Sample moments of a covariance with k = 99 degrees of freedom, debiased; independence is the
@@ -131,18 +133,17 @@ def moments(cuts: Cuts, bin_of_cell: Ints, n_bins: int) -> Moments:
     """
     if n_bins < 2:
         return Moments(n_bins, 0.0, 0.0, 0.0)
-    membership = np.zeros((bin_of_cell.size, n_bins))
-    membership[np.arange(bin_of_cell.size), bin_of_cell] = 1.0
-    p = cuts.total @ membership / cuts.total.sum()
+    firsts = bin_of_cell.searchsorted(np.arange(n_bins))
+    p = np.add.reduceat(cuts.total, firsts) / cuts.total.sum()
     k = float(N_BATCHES - 1)
 
     def distance(groups: Groups) -> float:
         expected = groups.rows[:, None] * p
-        chi_square = ((groups.counts @ membership - expected) ** 2 / expected).sum(1)
+        chi_square = ((np.add.reduceat(groups.counts, firsts, axis=1) - expected) ** 2 / expected).sum(1)
         return float(chi_square.mean() / (1 - 1 / len(groups.rows)))
 
     b = float(cuts.batch_rows)
-    r = (cuts.batches.counts @ membership - b * p) / np.sqrt(b * p)
+    r = (np.add.reduceat(cuts.batches.counts, firsts, axis=1) - b * p) / np.sqrt(b * p)
     r -= r.mean(0)
     covariance = (r.T @ r if n_bins <= N_BATCHES else r @ r.T) / k
     square = covariance @ covariance

@@ -116,13 +116,12 @@ def thresholds(knots: Floats) -> tuple[Floats, NDArray[np.float32]]:
     float32 values are compared with the float32 neighbours of each knot, so that counting them
     without a conversion gives the same counts.
     """
-    with np.errstate(over="ignore"):
-        near = knots.astype(np.float32)
-    up, down = np.float32(np.inf), np.float32(-np.inf)
-    ceiling = np.where(near.astype(np.float64) < knots, np.nextafter(near, up), near)
-    floor = np.where(near.astype(np.float64) > knots, np.nextafter(near, down), near)
     wide, narrow = np.full(2 * knots.size + 1, np.nan), np.full(2 * knots.size + 1, np.nan, np.float32)
+    up, down = np.float32(np.inf), np.float32(-np.inf)
     with np.errstate(over="ignore", under="ignore"):
+        near = knots.astype(np.float32)
+        ceiling = np.where(near.astype(np.float64) < knots, np.nextafter(near, up), near)
+        floor = np.where(near.astype(np.float64) > knots, np.nextafter(near, down), near)
         wide[0:-1:2], wide[1::2] = knots, np.where(knots == np.inf, np.nan, np.nextafter(knots, np.inf))
         narrow[0:-1:2], narrow[1::2] = ceiling, np.where(floor == up, np.float32(np.nan), np.nextafter(floor, up))
     return wide, narrow

@@ -19,6 +19,7 @@ from detectors.words import N_SHOWN_LEVELS, range_in_words, shares_in_words
 from schemas.columns import Column
 
 N_UNSEEN = 32
+N_TOP = 3
 MAX_BLOCK = 1 << 18
 """Sums of squares of this many standardised values are exact in float64."""
 
@@ -204,7 +205,12 @@ def in_words(part: FeatureLayout, counts: Counts) -> str:
     """Return a window's distribution of one feature in plain words."""
     cells = counts[part.cells]
     if isinstance(part, CategoricalLayout):
-        return shares_in_words(part.feature.levels, cells.tolist(), n_used(part, counts))
+        left, largest = cells.copy(), []
+        for _ in range(min(N_TOP, cells.size)):
+            largest.append(int(left.argmax()))
+            left[largest[-1]] = -1
+        names = [part.feature.levels[i] for i in largest]
+        return shares_in_words(names, cells[largest].tolist(), n_used(part, counts))
     total = cells.cumsum()
     n = int(total[-1])
     if n == 0 or part.knots.size == 0:
