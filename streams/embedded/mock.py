@@ -83,10 +83,13 @@ class MockCluster:
 
     Notes
     -----
-    Limits, of librdkafka 2.16: a partition keeps 5 MiB or 100,000 produced batches, whichever is less,
-    and drops the oldest beyond that; both numbers are constants of the library. No compaction, no
-    retention by time, no CreateTopics, DeleteRecords or DescribeConfigs request, no static members.
-    A client that asks for an unknown topic and allows its creation gets one with four partitions.
+    Limits, of librdkafka 2.16: a partition keeps 5 MiB or 100,000 produced batches, whichever is less, and
+    drops the oldest beyond that; both numbers are constants of the library, and a single batch over 5 MiB is
+    gone at once. A fetch below what is kept is answered with "offset out of range". No compaction, no retention
+    by time, no search by time (every timestamp finds nothing), no LogAppendTime, no static members, no limit on
+    commit metadata (Kafka's is 4096 bytes), and none of CreateTopics, DeleteRecords, DescribeConfigs,
+    DescribeGroups and ListGroups. A client that asks for an unknown topic and allows its creation gets one with
+    four partitions.
     """
 
     def __init__(self, topics: Mapping[str, int], n_brokers: int = 1) -> None:

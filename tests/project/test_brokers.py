@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as AIOPartition
+from aiokafka.errors import OffsetOutOfRangeError
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -36,6 +43,15 @@ def watermarks(bootstrap_servers: str, topic: str, partition: int = 0) -> tuple[
         return low, high
     finally:
         consumer.close()
+
+
+def runs(pid: int) -> bool:
+    """Whether a process with this id exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_topics_have_exactly_their_partitions(broker: Broker) -> None:
@@ -122,6 +138,59 @@ def test_embedded_broker_keeps_about_five_megabytes_of_a_partition(
     low, high = watermarks(broker.bootstrap_servers, "t")
     assert high == 80
     assert 4_000_000 <= (high - low) * 100_000 <= 6_000_000
+
+
+async def test_embedded_broker_refuses_a_position_below_what_it_keeps(
+    embedded_broker: Callable[[Mapping[str, int]], Embedded],
+) -> None:
+    broker = embedded_broker({"t": 1})
+    send(broker.bootstrap_servers, "t", 20)
+    broker.delete_records("t", 0, 15)
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap_servers, auto_offset_reset="none")
+    partition = AIOPartition("t", 0)
+    await consumer.start()
+    try:
+        consumer.assign([partition])
+        consumer.seek(partition, 14)
+        with pytest.raises(OffsetOutOfRangeError):
+            await consumer.getone()
+    finally:
+        await consumer.stop()
+
+
+def test_broker_by_hand_says_one_line_when_ready_and_ends_well_at_sigterm() -> None:
+    command = [sys.executable, "-m", "streams.embedded.broker", "--topics", "a:2,b.v1:3"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = json.loads(process.stdout.readline())["bootstrap_servers"]
+        topics = AdminClient({"bootstrap.servers": address, "log_level": 0}).list_topics(timeout=10).topics
+        process.terminate()
+        assert process.wait(10) == 0
+        assert process.stdout.read() == ""
+    assert {name: len(topic.partitions) for name, topic in topics.items()} == {"a": 2, "b.v1": 3}
+
+
+@pytest.mark.parametrize("text", ["a", "a:", ":1", "a:0", "a:x"])
+def test_broker_by_hand_names_the_topic_it_cannot_read(text: str) -> None:
+    command = [sys.executable, "-m", "streams.embedded.broker", "--topics", f"good:1,{text}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert f"{text!r} is not name:partitions" in done.stderr
+
+
+def test_embedded_broker_ends_when_its_parent_is_killed() -> None:
+    program = (
+        "import sys; from streams.embedded.broker import EmbeddedBroker as Broker\n"
+        "broker = Broker({}); print(broker.pid, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        broker = int(parent.stdout.readline())
+        assert runs(broker)
+        parent.kill()
+    assert eventually(lambda: not runs(broker))
 
 
 def test_embedded_broker_names_what_it_refused() -> None:
