@@ -20,7 +20,7 @@ HEADERS = {
             "default-src 'none'",
             "script-src 'self'",
             "style-src 'self'",
-            "style-src-attr 'unsafe-inline'",  # plotly sets style attributes on its SVG; no style element is allowed
+            "style-src-attr 'unsafe-inline'",  # plotly.js sets them on its SVG; style elements stay forbidden
             "img-src 'self' data:",  # a heat map is drawn as a data: image
             "connect-src 'self'",
             "form-action 'self'",

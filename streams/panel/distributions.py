@@ -43,7 +43,7 @@ def bins_of(baseline: Baseline | None, feature: str) -> Bins | None:
 
 def distribution(result: Result, verdict: FeatureVerdict, bins: Bins | None) -> Distribution | None:
     """Return the two distributions of a feature in one window, or None when nothing is known of them."""
-    if bins is not None and len(bins.counts) == len(verdict.counts) and sum(verdict.counts):
+    if bins is not None and len(bins.counts) == len(verdict.counts) and any(verdict.counts):
         n_reference = sum(bins.counts)
         n_current = sum(verdict.counts)
         return Distribution(

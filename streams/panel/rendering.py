@@ -41,6 +41,7 @@ def environment() -> jinja2.Environment:
         FLAGS=words.FLAGS,
         static=assets.versioned,
         plotly_path=assets.PLOTLY_PATH,
+        plotly_style_ids=assets.plotly_style_ids(),
     )
     return env
 

@@ -21,6 +21,8 @@ from streams.panel.readings import Range, Reading, Readings
 from streams.panel.rendering import render
 from streams.panel.views import ModelSummary, ModelView, model_view, summarise, summary_of, waiting
 
+MODEL = "{model:[^/]+}"  # aiohttp's default for a part refuses braces, which names may hold
+FEATURE = "{feature:[^/]+}"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -39,12 +41,12 @@ class Panel:
         """Add every route but the static files and the login."""
         get = app.router.add_get
         get("/", self.models_page)
-        get("/models/{model}", self.model_page)
-        get("/models/{model}/features/{feature}", self.feature_page)
+        get(f"/models/{MODEL}", self.model_page)
+        get(f"/models/{MODEL}/features/{FEATURE}", self.feature_page)
         get("/alerts", self.alerts_page)
         get("/api/models", self.models_json)
-        get("/api/models/{model}", self.model_json)
-        get("/api/models/{model}/features/{feature}", self.feature_json)
+        get(f"/api/models/{MODEL}", self.model_json)
+        get(f"/api/models/{MODEL}/features/{FEATURE}", self.feature_json)
         get("/api/alerts", self.alerts_json)
         get("/api/stream", self.stream)
         get("/metrics", self.metrics)

@@ -105,7 +105,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        refused = refusal(request, error.status, error.reason, "" if error.text is None else error.text)
+        said = "" if error.text in (None, f"{error.status}: {error.reason}") else str(error.text)
+        refused = refusal(request, error.status, error.reason, said)
         kept = ("Allow", "Retry-After")
         refused.headers.update({name: error.headers[name] for name in kept if name in error.headers})
         return refused

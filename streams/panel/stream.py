@@ -14,7 +14,7 @@ MAX_STREAMS = 500
 RETRY_MS = 1000
 
 
-async def serve(request: web.Request, live: Hub, heartbeat_s: float = HEARTBEAT_S) -> web.StreamResponse:
+async def serve(request: web.Request, live: Hub) -> web.StreamResponse:
     """Send events until the page goes away, the subscriber is dropped or the server stops.
 
     ``Last-Event-ID`` (a reconnecting browser) or ``?last=`` (a page just rendered) say what was
@@ -32,7 +32,7 @@ async def serve(request: web.Request, live: Hub, heartbeat_s: float = HEARTBEAT_
         async with response:
             await response.send("{}", id=live.last_id if last_id is None else None, event="hello", retry=RETRY_MS)
             while response.is_connected():
-                message = await subscriber.next(heartbeat_s)
+                message = await subscriber.next(HEARTBEAT_S)
                 if message is None:
                     await response.send("{}", event="beat")
                 else:

@@ -56,9 +56,7 @@ def take(url: str, out: Path, *, width: int, height: int, dark: bool, full: bool
     with browser_page(width, height, dark=dark, zoom=zoom) as page:
         page.goto(url)
         page.wait_for_selector("#link[data-link=live]")
-        page.wait_for_function(
-            "[...document.querySelectorAll('[data-chart]')].every((c) => c.querySelector('.main-svg'))"
-        )
+        page.wait_for_selector("[data-chart] > .pending", state="detached")
         page.screenshot(path=str(out), full_page=full)
 
 

@@ -301,10 +301,14 @@ def one_result(
     psi = Test(0.214, 0.006, 0.041, 0.208, None, True) if drifts else Test(0.01, 0.006, 0.041, 0.004)
     tests = {"psi": psi} if verdict in ("ok", "drift") else {}
     severity: Severity = "moderate" if drifts else ""
+    reason = "psi" if drifts else ""
     start = START_MS + window * SIZE_MS
     return Result(
         *(run_id, model, "7", slice, scale, start, start + SIZE_MS, revision, False, 640, 0, f"{model}@1", 1, verdict),
-        features=[FeatureVerdict(name, verdict, severity, "psi" if drifts else "", tests, 640, 4) for name in features],
+        features=[
+            FeatureVerdict(name, verdict, severity, reason, tests, 640, 4, top_bins=[(name, 0.1, 0.2)])
+            for name in features
+        ],
     )
 
 

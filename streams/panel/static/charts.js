@@ -37,7 +37,7 @@ export async function drawAll() {
 }
 
 function draw(place, data) {
-  place.querySelector(".pending")?.remove();
+  place.querySelector(":scope > p")?.remove();
   DRAW[place.dataset.chart](place, data);
 }
 

@@ -1,12 +1,12 @@
 // Reference and current shares of rows, bin by bin.
-import { CONFIG, colour, layout, shorten, text } from "./looks.js";
+import { CONFIG, colour, layout, sayNothingToDraw, shorten, text } from "./looks.js";
 
 const SHOWN = 24;
 
 export function distribution(target, view) {
   const d = view.distribution;
   if (!d) {
-    target.textContent = "No distribution is known for these windows.";
+    sayNothingToDraw(target, "No distribution is known for these windows.");
     return;
   }
   const narrow = target.clientWidth < 560;

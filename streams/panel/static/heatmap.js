@@ -1,5 +1,5 @@
 // Feature × time: how far each effect is from noise (0) to its alarm line (1) and beyond.
-import { CONFIG, colour, layout, shorten, text, utc } from "./looks.js";
+import { CONFIG, colour, layout, sayNothingToDraw, shorten, text, utc } from "./looks.js";
 
 const TOP = 32; // times the line at which the colour ends
 const place01 = (s) => (s === null ? null : s < 1 ? 0.5 * s * 0.98 : 0.5 + 0.5 * Math.min(1, Math.log(s) / Math.log(TOP)));
@@ -7,7 +7,10 @@ const TICKS = [[0, "noise"], [1, "line"], [4, "4×"], [16, "16×"], [TOP, `${TOP
 
 export function heatmap(target, view) {
   const { heat } = view;
-  if (!heat || !heat.starts.length) return;
+  if (!heat?.starts.length) {
+    sayNothingToDraw(target, "There are no windows in this range.");
+    return;
+  }
   const narrow = target.clientWidth < 560;
   const edges = [];
   const columns = []; // index of the window, or null for a gap in time
@@ -28,7 +31,7 @@ export function heatmap(target, view) {
   };
   const order = heat.features.map((_, f) => f);
   const trace = {
-    type: "heatmap", x: edges, y: order, xgap: heat.starts.length > 120 ? 0 : 1, ygap: 2,
+    type: "heatmap", x: edges, y: order, xgap: (target.clientWidth - 160) / columns.length > 6 ? 1 : 0, ygap: 2,
     z: order.map((f) => columns.map((i) => (i === null ? null : place01(heat.strengths[f][i])))),
     text: order.map((f) => columns.map((i) => words(f, i))),
     customdata: order.map((f) => columns.map(() => f)),
@@ -48,8 +51,8 @@ export function heatmap(target, view) {
     target,
     [trace],
     layout(target, {
-      height: heat.features.length * size + 96,
-      margin: { l: 8, r: 4, t: 50, b: 8 },
+      height: heat.features.length * size + 84,
+      margin: { l: 8, r: 4, t: 38, b: 8 },
       xaxis: { type: "date", showgrid: false, ticks: "", nticks: narrow ? 4 : 10 },
       yaxis: {
         showgrid: false, autorange: "reversed", tickvals: order, ticktext: order.map((f) => text(shorten(heat.features[f], narrow ? 16 : 34))), ticks: "",

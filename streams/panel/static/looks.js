@@ -11,6 +11,14 @@ export const shorten = (value, n) => ([...value].length > n ? `${[...value].slic
 
 export const utc = (ms) => new Date(ms).toISOString().slice(0, 19).replace("T", " ");
 
+export function sayNothingToDraw(place, words) {
+  Plotly.purge(place);
+  const said = document.createElement("p");
+  said.className = "muted nothing";
+  said.textContent = words;
+  place.replaceChildren(said);
+}
+
 export function layout(place, more = {}) {
   const axis = {
     gridcolor: colour("grid"), linecolor: colour("line"), zeroline: false, automargin: true, fixedrange: true,

@@ -1,5 +1,5 @@
 // One test over the windows with its alarm line and noise, and the rows beside missing and unseen shares.
-import { CONFIG, colour, layout, utc } from "./looks.js";
+import { CONFIG, colour, layout, sayNothingToDraw, utc } from "./looks.js";
 
 const NAMES = { psi: "PSI", ks: "KS", location: "Location", scale: "Spread", growth: "Growth", share: "Share" };
 
@@ -7,7 +7,7 @@ export function timeline(target, view) {
   const chosen = document.querySelector("input[name=test]:checked")?.value;
   const test = view.tests.find((series) => series.name === chosen) ?? view.tests[0];
   if (!test) {
-    target.textContent = "No window of this feature was judged yet.";
+    sayNothingToDraw(target, "No window of this feature was judged yet.");
     return;
   }
   const x = view.ends.map(utc);
@@ -41,7 +41,7 @@ export function timeline(target, view) {
     layout(target, {
       height: 300, margin: { l: 8, r: 8, t: 34, b: 8 }, hovermode: "x unified",
       xaxis: { type: "date", nticks: target.clientWidth < 560 ? 4 : 9, hoverformat: "%Y-%m-%d %H:%M UTC" },
-      yaxis: steep ? { type: "log", range: [Math.log10(floor / 1.5), Math.log10(top * 1.6)], tickformat: format, nticks: 6 } : { rangemode: "tozero", nticks: 6, tickformat: format },
+      yaxis: steep ? { type: "log", range: [Math.log10(floor / 1.5), Math.log10(top * 1.6)], tickformat: format, dtick: top / floor > 100 ? 1 : undefined } : { rangemode: "tozero", nticks: 6, tickformat: format },
       yaxis2: { overlaying: "y", range: [0, 1.04], visible: false },
     }),
     CONFIG,
