@@ -14,9 +14,9 @@ import zlib
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from typing import Any, Protocol
 
-import lz4.frame
 from aiohttp import web
 
 from streams.embedded.engine import Answer, EngineError
@@ -159,10 +159,12 @@ def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
 def _decompressor(encoding: str) -> Any:
     if encoding in ("gzip", "deflate"):
         return zlib.decompressobj(31 if encoding == "gzip" else 15)
-    if encoding == "lz4":
-        return lz4.frame.LZ4FrameDecompressor()
     if encoding == "zstd":
         return _zstd().ZstdDecompressor()
+    if encoding == "lz4" and find_spec("lz4") is not None:
+        import lz4.frame
+
+        return lz4.frame.LZ4FrameDecompressor()
     raise _refusal(
         _NOT_IMPLEMENTED, f"content-encoding {encoding!r}: use gzip, deflate, lz4 or zstd", "NOT_IMPLEMENTED"
     )

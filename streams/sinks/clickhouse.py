@@ -11,19 +11,19 @@ import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import cramjam
 import pyarrow as pa
 from clickhouse_connect import get_async_client
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import Error
 
 from streams.sinks import tables
+from streams.sinks.bodies import encode, once, parts
 from streams.sinks.clickhouse_errors import judged
 from streams.sinks.errors import SinkError, SinkMisconfigured, SinkUnavailable
 from streams.sinks.migrations import migrations, statements
@@ -31,8 +31,6 @@ from streams.sinks.retries import TryAgain, until_taken
 from streams.sinks.rows import Rows, merge
 
 SINK = "clickhouse"
-ROWS_PER_INSERT = 100_000
-COMPRESSED_FROM_BYTES = 64_000
 INSERT_SETTINGS = {"async_insert": "0", "insert_deduplicate": "1", "max_partitions_per_insert_block": "0"}
 
 _log = logging.getLogger(__name__)
@@ -137,9 +135,8 @@ class ClickHouse:
         """
         schema = tables.TABLES[table]
         whole = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
-        for start in range(0, whole.num_rows, ROWS_PER_INSERT):
-            part = whole.slice(start, ROWS_PER_INSERT)
-            body, compression, digest = await asyncio.to_thread(_encode, part, schema)
+        for part in parts(whole):
+            body, compression, digest = await asyncio.to_thread(encode, part, schema)
             settings = {**INSERT_SETTINGS, "insert_deduplication_token": f"{token}/{digest}"}
 
             async def attempt(
@@ -150,12 +147,11 @@ class ClickHouse:
             ) -> Any:
                 # An iterator as the body keeps the client from repeating the request behind our back.
                 return await client.raw_insert(
-                    f"{self.database}.{table}", schema.names, _once(body), settings, "ArrowStream", compression
+                    f"{self.database}.{table}", schema.names, once(body), settings, "ArrowStream", compression
                 )
 
             await self._again(attempt, f"insert into {table}")
-        n_rows: int = whole.num_rows
-        return n_rows
+        return int(whole.num_rows)
 
     async def query(
         self, sql: str, parameters: Mapping[str, Any] | None = None, *, wait: bool = False
@@ -179,7 +175,7 @@ class ClickHouse:
     async def ping(self) -> bool:
         """Return whether the store answers."""
         try:
-            return await self.query("SELECT 1", wait=False) is not None
+            return bool(await self.query("SELECT 1"))
         except SinkError:
             return False
 
@@ -304,19 +300,3 @@ def _address(url: str) -> dict[str, Any]:
         raise SinkMisconfigured("DRIFTGAUGE_CLICKHOUSE_URL: give user and password in settings of their own")
     port = port or (8443 if parts.scheme == "https" else 8123)
     return {"host": host, "port": port, "interface": parts.scheme, "proxy_path": parts.path.strip("/")}
-
-
-def _encode(rows: pa.Table, schema: pa.Schema) -> tuple[bytes, str | None, str]:
-    """Return (body, its compression, digest of the rows)."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as stream:
-        stream.write_batch(rows.combine_chunks().to_batches()[0])
-    body = sink.getvalue().to_pybytes()
-    digest = hashlib.blake2b(body, digest_size=12).hexdigest()
-    if len(body) < COMPRESSED_FROM_BYTES:
-        return body, None, digest
-    return bytes(cramjam.lz4.compress(body)), "lz4", digest
-
-
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body

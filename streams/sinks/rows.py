@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from schemas.records import Record
 from schemas.results import FeatureVerdict, Result
 from streams.sinks import tables
 
-Rows = dict[str, pa.RecordBatch]
+Rows = Mapping[str, pa.RecordBatch | pa.Table]
 """Rows by the name of their table; a table without rows is absent."""
 
 _TIE = 1 << 20
@@ -153,11 +153,12 @@ def rows_of_control(records: Iterable[Record]) -> Rows:
 
 def merge(parts: Iterable[Rows]) -> dict[str, pa.Table]:
     """Return the rows of several messages as one table each, in the given order."""
-    batches: dict[str, list[pa.RecordBatch]] = {}
+    pieces: dict[str, list[pa.Table]] = {}
     for rows in parts:
         for table, batch in rows.items():
-            batches.setdefault(table, []).append(batch)
-    return {name: pa.Table.from_batches(batches[name]) for name in tables.TABLES if name in batches}
+            whole = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+            pieces.setdefault(table, []).append(whole)
+    return {name: pa.concat_tables(pieces[name]) for name in tables.TABLES if name in pieces}
 
 
 def _rows(**rows: list[tuple[Any, ...]]) -> Rows:

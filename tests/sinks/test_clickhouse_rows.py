@@ -35,6 +35,12 @@ def test_rows_of_several_results_are_the_rows_of_each() -> None:
     assert merge([rows_of_results(results)]) == merge(map(rows_of_result, results))
 
 
+def test_merged_rows_merge_again() -> None:
+    results = [a_result(hour=hour) for hour in range(4)]
+    first = merge(map(rows_of_result, results[:2]))
+    assert merge([first, *map(rows_of_result, results[2:])]) == merge(map(rows_of_result, results))
+
+
 def test_times_are_the_integers_that_came_in() -> None:
     odd_ms = START_MS + 123
     result = a_result(warnings=[Warning("income", "adwin", odd_ms, 1.0, 2.0)])

@@ -11,13 +11,15 @@ import pyarrow as pa
 import pytest
 
 from schemas.columns import Column
+from schemas.records import PlainRecord
 from streams.embedded.clickhouse import EmbeddedClickHouse
+from streams.embedded.http import MAX_BODY_BYTES
 from streams.sinks import clickhouse as module
 from streams.sinks import tables
 from streams.sinks.clickhouse import ClickHouse, Writer
 from streams.sinks.errors import SinkMisconfigured, SinkRejected, SinkUnavailable
 from streams.sinks.migrations import migrations
-from streams.sinks.rows import rows_of_batch, rows_of_result, rows_of_results
+from streams.sinks.rows import rows_of_batch, rows_of_control, rows_of_result, rows_of_results
 from tests.sinks.results import HOUR_MS, a_batch, a_feature, a_result
 
 _ARROW = {
@@ -121,6 +123,14 @@ async def test_a_writer_writes_what_it_collected_once(clickhouse: ClickHouse) ->
     assert (await writer.flush(), writer.n_rows, await writer.flush()) == (15, 0, 0)
     assert await clickhouse.query("SELECT count() FROM results") == [(5,)]
     assert await clickhouse.query("SELECT count() FROM windows") == [(5,)]
+
+
+async def test_rows_larger_than_a_request_may_be_arrive_in_pieces(clickhouse: ClickHouse) -> None:
+    value = bytes(900_000)
+    records = [PlainRecord("drift.baselines.v1", 0, n, n, value, f"m/{n}".encode()) for n in range(100)]
+    assert len(value) * len(records) > MAX_BODY_BYTES
+    await clickhouse.insert("control", rows_of_control(records)["control"], "drift.baselines.v1/0/0-99")
+    assert await clickhouse.query("SELECT count(), min(length(value)) FROM control FINAL") == [(100, 900_000)]
 
 
 async def test_values_the_table_cannot_hold_are_rejected_and_not_repeated(clickhouse: ClickHouse) -> None:
