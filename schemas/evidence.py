@@ -94,4 +94,5 @@ _decoder = msgspec.msgpack.Decoder(Evidence)
 
 def decode(value: bytes) -> Evidence:
     """Return the evidence in a record's value."""
-    return _decoder.decode(value)
+    message: Evidence = _decoder.decode(value)
+    return message

@@ -22,10 +22,10 @@ from streams.engine.stage import Reading
 class JudgeMetrics(Protocol):
     """What the stage reports."""
 
-    def judged(self, result: Result) -> None: ...
-    def alerted(self, alert: Alert) -> None: ...
+    def observe_result(self, result: Result, now_ms: int) -> None: ...
+    def observe_alert(self, alert: Alert) -> None: ...
     def dead_letter(self, reason: str) -> None: ...
-    def late_after_final(self, n: int) -> None: ...
+    def late_after_final(self, n_windows: int) -> None: ...
 
 
 class JudgeStage:
@@ -95,10 +95,10 @@ class JudgeStage:
 
     def _published(self, offset: int, made: Result | Alert) -> Output:
         if isinstance(made, Alert):
-            self._metrics.alerted(made)
+            self._metrics.observe_alert(made)
             return self._out.output(offset, topics.ALERTS.name, made.episode_id, alerts.encode(made))
         made = msgspec.structs.replace(made, produced_at=self._clock())
-        self._metrics.judged(made)
+        self._metrics.observe_result(made, made.produced_at)
         return self._out.output(offset, topics.RESULTS.name, made.model, results.encode(made))
 
     def finish(self) -> list[Output]:

@@ -86,7 +86,7 @@ class LearnStage:
         """Take forwarded rows, each once: a record that was forwarded twice has an old origin."""
         self._changes += 1
         self._position = records[-1].offset + 1
-        for source, batch in self._batches(records, once=True):
+        for source, batch in self._batches(records, self._state.seen):
             model = self._state.models.get(batch.model)
             if model is None:
                 model = self._state.models[batch.model] = _Model(int(batch.offsets[0]), {})
@@ -99,16 +99,15 @@ class LearnStage:
             model.newest = max(model.newest, int(batch.times.max()))
         return []
 
-    def _batches(self, records: Sequence[Record], *, once: bool) -> Iterator[tuple[str, Batch]]:
-        """Decode forwarded records by the partition they came from, in order."""
+    def _batches(self, records: Sequence[Record], seen: dict[str, int]) -> Iterator[tuple[str, Batch]]:
+        """Decode forwarded records by the partition they came from, in order, each once."""
         by_source: dict[str, list[PlainRecord]] = {}
         for forwarded in map(self._original, records):
             source, record = forwarded
             origin = int(dict(record.headers)["origin-offset"])
-            if once:
-                if origin <= self._state.seen.get(source, -1):
-                    continue
-                self._state.seen[source] = origin
+            if origin <= seen.get(source, -1):
+                continue
+            seen[source] = origin
             by_source.setdefault(source, []).append(record)
         for source, several in by_source.items():
             for batch in decode(several, max_features=self._max_features).batches:
@@ -156,7 +155,7 @@ class LearnStage:
         """Build a model's baseline from its rows unless it has one, then count the rows after it."""
         name = reading.name
         model = self._state.models[name]
-        mine = [(source, batch) for source, batch in self._batches(records, once=False) if batch.model == name]
+        mine = [(source, batch) for source, batch in self._batches(records, {}) if batch.model == name]
         self._changes += 1
         if not self._catalogue.eras(name):
             boundary = self._boundary(name, msgspec.structs.replace(model, next_check=0))
@@ -203,7 +202,7 @@ class LearnStage:
                 f"{self._source}<{source}", batch.model, self._catalogue
             )
         counts.add(batch)
-        self._metrics.rows(batch.model, len(batch.times))
+        self._metrics.rows(batch.model, len(batch.times), counts.watermark)
 
     def flush(self, now_ms: int, *, caught_up: bool) -> list[Output]:
         """Return what the judge has not been told yet; a forwarded source is idle once nothing more comes."""

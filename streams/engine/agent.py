@@ -39,7 +39,7 @@ SKIP_ATTEMPT = 2
 class AgentMetrics(Protocol):
     """What an agent reports about itself."""
 
-    def checkpoint(self, seconds: float, n_bytes: int) -> None: ...
+    def checkpoint(self, seconds: float, size_bytes: int) -> None: ...
     def state_lost(self, agent: str, n_records: int) -> None: ...
 
 
@@ -60,7 +60,7 @@ class StatefulAgent:
     Parameters
     ----------
     make_stage
-        Builds the empty state of a partition.
+        Builds the empty state of a partition from its number and the end of its log.
     poisonous
         Turns a record that failed its third attempt into outputs (a dead letter).
     leave
@@ -76,7 +76,7 @@ class StatefulAgent:
         name: str,
         topic: str,
         snapshot_topic: str,
-        make_stage: Callable[[int], Stage],
+        make_stage: Callable[[int, int], Stage],
         poisonous: Callable[[Record, str], Sequence[Output]],
         metrics: AgentMetrics,
         leave: Callable[[str], None],
@@ -194,7 +194,7 @@ class StatefulAgent:
                 await consumer.stop()
 
     async def _restored(self, partition: int, commit: private.Committed | None, first: int, end: int) -> Held:
-        stage = self._make_stage(partition)
+        stage = self._make_stage(partition, end if commit else first)
         pointer = Pointer.decode(commit.metadata) if commit else None
         if pointer is None:
             pointer = await self._snapshots.newest(partition)
@@ -207,7 +207,7 @@ class StatefulAgent:
             position = await self._snapshots.read(partition, pointer, stage)
         except SnapshotError as error:
             self._lost(partition, commit.offset if commit else 0, str(error))
-            return await self._begin(partition, Held(self._make_stage(partition), first, None))
+            return await self._begin(partition, Held(self._make_stage(partition, end), first, None))
         held = Held(stage, position, pointer)
         if not first <= position <= end:
             self._lost(partition, abs(first - position), f"position {position} is outside the log {first}..{end}")

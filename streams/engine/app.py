@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import faust
@@ -45,16 +45,29 @@ class RoleApp(faust.App):
     registry: CollectorRegistry
     outbox: Outbox | None
     agents_of_role: list[Agent]
+    metrics_of_role: Any
+    before_start: list[Callable[[], Awaitable[Any]]]
+    after_stop: list[Callable[[], Awaitable[Any]]]
     ready: bool
 
     async def on_start(self) -> None:
         """Start the outbox and the watchdog, which must run before the first assignment."""
         if self.outbox is not None:
             self.outbox.start()
+        for prepare in self.before_start:
+            await prepare()
         await super().on_start()
         self.add_future(self._watch())
         self.add_future(self._repeat(self.role_settings.flush_s, "flush"))
         self.add_future(self._repeat(self.role_settings.checkpoint_s, "checkpoint"))
+
+    async def on_stop(self) -> None:
+        """Close what the role opened."""
+        await super().on_stop()
+        for close in self.after_stop:
+            await close()
+        if self.outbox is not None:
+            await self.outbox.close()
 
     async def _repeat(self, every_s: float, what: str) -> None:
         """Call one method of every agent again and again; a failure ends the process."""
@@ -79,7 +92,11 @@ class RoleApp(faust.App):
             except Exception as error:
                 leave(f"the group coordinator failed: {type(error).__name__}: {error}")
             now = {key: value for agent in self.agents_of_role for key, value in agent.positions().items()}
-            lag = sum(sum(agent.lags().values()) for agent in self.agents_of_role)
+            lag = 0
+            for agent in self.agents_of_role:
+                for partition, records in agent.lags().items():
+                    lag += records
+                    self.metrics_of_role.lag(self.role, agent.topic, partition, records)
             if now != positions or not lag or not self.ready:
                 moved, positions = time.monotonic(), now
             elif time.monotonic() - moved > STUCK_AFTER_S:
@@ -124,6 +141,7 @@ def build_app(role: str, settings: Settings, registry: CollectorRegistry, outbox
     )
     app.role, app.role_settings, app.registry, app.outbox = role, settings, registry, outbox
     app.agents_of_role, app.ready = [], False
+    app.before_start, app.after_stop = [], []
     signals: list[tuple[Any, Any]] = [
         (app.on_rebalance_complete, _restore), (app.on_partitions_revoked, _release), (app.on_before_shutdown, _stop)
     ]

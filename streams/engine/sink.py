@@ -79,15 +79,18 @@ class SinkAgent:
         self._since.pop(partition, None)
         if not records:
             return
-        try:
-            metadata = await self._deliver(partition, records)
-        except Exception as error:
-            log.exception("%s: %s/%s@%s", self.name, self.topic, partition, records[0].offset)
-            self._leave(f"{self.name} failed on {self.topic}/{partition}@{records[0].offset}: {type(error).__name__}: {error}")
-            raise
-        position = records[-1].offset + 1
-        await private.commit(self.app, self.topic, partition, position, metadata)
-        self.held[partition] = position
+        for start in range(0, len(records), self._max_records):
+            part = records[start : start + self._max_records]
+            try:
+                metadata = await self._deliver(partition, part)
+            except Exception as error:
+                where = f"{self.topic}/{partition}@{part[0].offset}"
+                log.exception("%s: %s", self.name, where)
+                self._leave(f"{self.name} failed on {where}: {type(error).__name__}: {error}")
+                raise
+            position = part[-1].offset + 1
+            await private.commit(self.app, self.topic, partition, position, metadata)
+            self.held[partition] = position
 
     async def release(self) -> None:
         """Forget the partitions; what was not delivered is read again by the next owner."""

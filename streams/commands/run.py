@@ -1,0 +1,61 @@
+"""`driftgauge run`: one role, or all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streams import roles
+from streams.commands.printing import console
+from streams.embedded.services import Embedded
+from streams.settings import Settings, load
+from streams.supervisor import Supervisor
+
+
+def run(
+    role: Annotated[str, typer.Argument(help=f"{', '.join(roles.ROLES)} or all")],
+    embedded: Annotated[bool, typer.Option(help="With all: bring the broker and the store along.")] = False,
+    data: Annotated[Path, typer.Option(help="With --embedded: folder of the store.")] = Path(".driftgauge"),
+) -> None:
+    """Run a role until SIGTERM. `all` starts one process a role and starts again what ends.
+
+    Examples: `driftgauge run detect` · `driftgauge run all --embedded`
+    """
+    settings = load()
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    if role == "all":
+        _all(settings, embedded, data)
+    elif role == "panel":
+        asyncio.run(_panel(settings))
+    elif role in roles.APPS:
+        roles.serve(roles.APPS[role](settings), settings)
+    else:
+        raise typer.BadParameter(f"there is no role {role!r}; choose {', '.join(roles.ROLES)} or all")
+
+
+def chosen(settings: Settings) -> list[str]:
+    """Return the roles `all` runs: `forward` only where spans have somewhere to go."""
+    return [role for role in roles.ROLES if role != "forward" or settings.otlp_endpoint]
+
+
+def _all(settings: Settings, embedded: bool, data: Path) -> None:
+    if not embedded:
+        Supervisor(chosen(settings), {}).run()
+        return
+    with Embedded(settings, data) as services:
+        console.print(f"broker [bold]{services.environment['DRIFTGAUGE_BOOTSTRAP_SERVERS']}[/]")
+        console.print(f"panel  [bold]{settings.panel_address}[/]")
+        Supervisor(chosen(settings), services.environment).run()
+
+
+async def _panel(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await roles.panel(settings, stop)

@@ -1,0 +1,66 @@
+"""A range of the events topic, read without a group: live workers do not notice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from schemas.records import Record
+from streams.engine.checkpoint import bounds
+from streams.engine.connection import reader
+from streams.engine.preflight import PreflightError
+from streams.settings import Settings
+
+MAX_RECORDS = 5_000
+
+
+async def records_between(settings: Settings, topic: str, from_ms: int | None, to_ms: int | None) -> AsyncIterator[list[Record]]:
+    """Yield records of one partition at a time whose Kafka timestamps lie in [from_ms, to_ms).
+
+    Partitions are read side by side; the range ends at what was the end when reading began.
+
+    Raises
+    ------
+    PreflightError
+        When there is no such topic.
+    """
+    consumer = reader(settings)
+    await consumer.start()
+    try:
+        consumer._client.add_topic(topic)
+        await consumer._client.force_metadata_update()
+        partitions = consumer.partitions_for_topic(topic)
+        if not partitions:
+            raise PreflightError(f"topic {topic} does not exist; `driftgauge topics check` shows which do")
+        tps = [TopicPartition(topic, partition) for partition in sorted(partitions)]
+        consumer.assign(tps)
+        ranges = {tp: await _range(consumer, tp, from_ms, to_ms) for tp in tps}
+        for tp, (start, _) in ranges.items():
+            consumer.seek(tp, start)
+        left = {tp for tp, (start, end) in ranges.items() if start < end}
+        consumer.pause(*(set(tps) - left))
+        while left:
+            for tp, records in (await consumer.getmany(timeout_ms=1000, max_records=MAX_RECORDS)).items():
+                end = ranges[tp][1]
+                wanted = [record for record in records if record.offset < end]
+                if wanted:
+                    yield wanted
+                if records[-1].offset + 1 >= end:
+                    left.discard(tp)
+                    consumer.pause(tp)
+    finally:
+        await consumer.stop()
+
+
+async def _range(consumer: Any, tp: TopicPartition, from_ms: int | None, to_ms: int | None) -> tuple[int, int]:
+    first, end = await bounds(consumer, tp)
+    return await _offset(consumer, tp, from_ms, first, end), await _offset(consumer, tp, to_ms, end, end)
+
+
+async def _offset(consumer: Any, tp: TopicPartition, time_ms: int | None, default: int, end: int) -> int:
+    if time_ms is None:
+        return default
+    found = (await consumer.offsets_for_times({tp: time_ms}))[tp]
+    return end if found is None else int(found.offset)
