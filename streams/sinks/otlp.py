@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Mapping
 from functools import partial
+from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
@@ -31,6 +32,7 @@ from streams.sinks.retries import OnRetry, TryAgain, retry_after_s, until_taken
 from streams.sinks.wording import clean
 
 REFUSED = frozenset({400, 413, 415, 422})
+MAX_NAMED = 8
 
 
 class SpansRejected(SinkRejected):
@@ -154,7 +156,7 @@ class OtlpForwarder:
         refused = await self._deliver(request)
         n_delivered = sum(1 for _ in located(request)) - len(refused)
         if rejected := [*refused, *without_ids]:
-            detail = f"{len(rejected)} span(s) can never be sent, the first because: {rejected[0].reason}"
+            detail = f"{len(rejected)} of {len(rejected) + n_delivered} spans can never be sent: {_named(rejected)}"
             raise SpansRejected("refused" if refused else "bad_ids", detail, rejected, n_delivered)
         return n_delivered
 
@@ -194,11 +196,17 @@ class OtlpForwarder:
         if status == 415 and self._gzip:
             self._gzip = False  # some endpoints take no compressed body; those that do never answer so
             return await self._send(body)
-        if status in REFUSED:
-            return reason
+        if status in REFUSED:  # without the answer's text: it may quote what a span holds
+            return f"{status} {HTTPStatus(status).phrase}"
         if status in (408, 429) or status >= 500:
             raise TryAgain(reason, retry_after_s(asked))
         raise SinkMisconfigured(f"OTLP endpoint {self._where} answered {reason}; check its URL and headers")
+
+
+def _named(spans: list[DroppedSpan]) -> str:
+    """Name the first spans and why, as trace id / span id."""
+    named = [f"{one.trace_id or '(none)'}/{one.span_id or '(none)'} ({one.reason})" for one in spans[:MAX_NAMED]]
+    return ", ".join(named) + (f" and {len(spans) - MAX_NAMED} more" if len(spans) > MAX_NAMED else "")
 
 
 def _n_partly_refused(answer: bytes) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 
 import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -119,7 +120,10 @@ async def test_refused_spans_are_found_and_all_others_arrive(
     rejected = raised.value
     assert {one.span_id for one in rejected.spans} == {n.to_bytes(8, "big").hex() for n in poison}
     assert {one.trace_id for one in rejected.spans} == {n.to_bytes(16, "big").hex() for n in poison}
-    assert {one.reason for one in rejected.spans} == {f"{status} refused"}
+    assert {one.reason for one in rejected.spans} == {f"{status} {HTTPStatus(status).phrase}"}
+    assert str(rejected).startswith(f"{len(poison)} of 20 spans can never be sent: ")
+    for dropped in rejected.spans:
+        assert f"{dropped.trace_id}/{dropped.span_id} ({status} " in str(rejected)
     assert (rejected.reason, rejected.n_delivered) == ("refused", 20 - len(poison))
     assert sorted(endpoint.names) == sorted(f"call {n}" for n in set(range(1, 21)) - poison)
     for one in (one for taken in endpoint.requests for one in located(taken)):
@@ -132,6 +136,16 @@ async def test_finding_one_refused_span_takes_few_requests(endpoint: Endpoint, f
     with pytest.raises(SpansRejected):
         await forwarder.forward(encode(requests(256)))
     assert endpoint.n_requests <= 17  # one, and two for each halving
+
+
+async def test_a_rejection_of_many_names_the_first_and_quotes_no_answer(
+    endpoint: Endpoint, forwarder: OtlpForwarder
+) -> None:
+    endpoint.poison = {f"call {n}" for n in range(1, 31)}
+    with pytest.raises(SpansRejected, match=r"30 of 30 spans .* and 22 more$") as raised:
+        await forwarder.forward(encode(requests(30)))
+    assert "refused" not in str(raised.value)
+    assert len(raised.value.spans) == 30
 
 
 async def test_a_failure_amid_the_search_loses_nothing(endpoint: Endpoint, forwarder: OtlpForwarder) -> None:
