@@ -187,7 +187,8 @@ def cell_effects(cuts: Cuts) -> Floats:
     batches = cuts.batches
     variance = batches.rows[0] * np.var(batches.counts / batches.rows[:, None], axis=0, ddof=1)
     independent = p * (1 - p)
-    return np.maximum(np.divide(variance, independent, out=np.ones_like(p), where=independent > 0), 1.0)
+    effects: Floats = np.divide(variance, independent, out=np.ones_like(p), where=independent > 0)
+    return np.maximum(effects, 1.0)
 
 
 def score_weights(counts: Any) -> tuple[Floats, Floats]:

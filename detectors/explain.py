@@ -61,9 +61,9 @@ def tests_of(scored: Scored) -> list[dict[str, Test]]:
             if line < inf:
                 tests[name] = Test(value, noise, line, effect, (low, high), drifted)
     growth = scored.growth
-    columns = (growth.reference, growth.current, growth.line, growth.grown)
+    shares = (growth.reference, growth.current, growth.line, growth.grown)
     for tests, (before, after, line, grown) in zip(
-        found, zip(*(column.tolist() for column in columns), strict=True), strict=True
+        found, zip(*(column.tolist() for column in shares), strict=True), strict=True
     ):
         tests["growth"] = Test(after, before, line, after - before, None, grown)
     return found

@@ -147,8 +147,8 @@ def ks_line(a: float, gate: float, strict: bool, sizes: Sizes, coarse: Floats, d
     _, df = day_variance(d_max, excess, sizes)
     tail = np.where(excess > 0, np.maximum(tail, root / 2 * stdtrit(df, 1 - a / 2)), tail)
     noise = KS_NOISE * root
-    tail = tail + gate if strict else tail
-    return Line(noise, np.maximum(tail, gate + noise), root)
+    line: Floats = np.maximum(tail + gate if strict else tail, gate + noise)
+    return Line(noise, line, root)
 
 
 def score_line(
@@ -159,4 +159,5 @@ def score_line(
     with_days, df = day_variance(variance, excess, sizes)
     se = np.sqrt(np.maximum(variance * coarse * sizes.s0, with_days))
     tail = stdtrit(df, 1 - a / 2) * se
-    return Line(se, tail + gate if strict else np.maximum(tail, gate), se), df
+    line: Floats = tail + gate if strict else np.maximum(tail, gate)
+    return Line(se, line, se), df

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
+import numpy as np
 from river import __version__ as river_version  # type: ignore[attr-defined]  # River does not list it
 from river.drift import ADWIN
 
@@ -18,6 +19,8 @@ CLOCK = 2
 MIN_CHANGE_SD = {"default": 0.125, "high": 0.0625, "strict": 0.125}
 FORMAT = 1
 MAX_STATE_BYTES = 65_536
+N_RECENT = 128
+MIN_AFTER = 5
 
 
 class Change(NamedTuple):
@@ -33,12 +36,20 @@ class _Snapshot(msgspec.Struct, array_like=True):
     river: str
     fingerprint: int
     crc: int
+    body: bytes
+
+
+class _Body(msgspec.Struct, array_like=True):
     drift_detected: bool
-    state: bytes
+    adwin: bytes
+    recent: bytes
+    n_old: int
+    sum_old: int
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Snapshot).decode
+_decode_body = msgspec.msgpack.Decoder(_Body).decode
 
 
 def _adwin() -> ADWIN:
@@ -69,6 +80,8 @@ class ChangeDetector:
         self._feature = feature
         self._min_change_sd = min_change_sd
         self._adwin = _adwin()
+        self._recent: list[int] = []
+        self._n_old = self._sum_old = 0
         self.drift_detected = False
         self.change: Change | None = None
         blocks = (feature.block_rows, feature.block_mean, feature.block_sd, feature.mean, feature.sd)
@@ -77,29 +90,47 @@ class ChangeDetector:
     def update(self, time_ms: int, value: int) -> None:
         """Add one block mean as `BlockMeans.add` returns it."""
         adwin = self._adwin
-        restarted = adwin.drift_detected
-        width, total = (0, 0.0) if restarted else (adwin.width, adwin.total)
+        if self.drift_detected:
+            self._recent, self._n_old, self._sum_old = [], 0, 0
         adwin.update(value / SCALE)  # type: ignore[no-untyped-call]  # River has no types here
         self.drift_detected = adwin.drift_detected
         self.change = None
+        self._recent.append(value)
+        if len(self._recent) == 2 * N_RECENT:
+            self._n_old += N_RECENT
+            self._sum_old += sum(self._recent[:N_RECENT])
+            del self._recent[:N_RECENT]
         if not self.drift_detected:
             return
-        n_dropped = width + 1 - adwin.width
-        if n_dropped <= 0 or adwin.width == 0:
-            return
-        before = self._row_sd((total + value / SCALE - adwin.total) / n_dropped)
-        after = self._row_sd(adwin.estimation)
+        before, after = map(self._row_sd, self._means_around_split())
         if abs(after - before) >= self._min_change_sd:
             sd = self._feature.sd or 1.0
             self.change = Change(time_ms, self._feature.mean + sd * before, self._feature.mean + sd * after)
+
+    def _means_around_split(self) -> tuple[float, float]:
+        """Return the means before and after the split that separates the recent blocks best.
+
+        River's own window keeps many blocks of before when it reports a change, so its mean is not
+        that of after.
+        """
+        sums = self._sum_old + np.cumsum(self._recent, dtype=np.int64)
+        n = self._n_old + np.arange(1, len(self._recent) + 1)
+        n_after = n[-1] - n[:-1]
+        before, after = sums[:-1] / n[:-1], (sums[-1] - sums[:-1]) / n_after
+        gain = n[:-1] * n_after * (after - before) ** 2
+        gain[n_after < MIN_AFTER] = -1.0
+        best = int(gain.argmax())
+        return float(before[best]) / SCALE, float(after[best]) / SCALE
 
     def _row_sd(self, block: float) -> float:
         return self._feature.block_mean + self._feature.block_sd * block
 
     def snapshot(self) -> bytes:
         """Return the state, readable by `restore` under the same configuration and River version."""
-        state: bytes = self._adwin._helper.__getstate__()
-        return _encode(_Snapshot(FORMAT, river_version, self._fingerprint, crc32(state), self.drift_detected, state))
+        adwin: bytes = self._adwin._helper.__getstate__()
+        recent = np.array(self._recent, "<i2").tobytes()
+        body = _encode(_Body(self.drift_detected, adwin, recent, self._n_old, self._sum_old))
+        return _encode(_Snapshot(FORMAT, river_version, self._fingerprint, crc32(body), body))
 
     def restore(self, data: bytes) -> None:
         """Go on from a `snapshot`; nothing changes when it is refused.
@@ -120,14 +151,17 @@ class ChangeDetector:
             )
         if snapshot.fingerprint != self._fingerprint:
             raise IncompatibleState("the detector snapshot is of another configuration or baseline")
-        if len(snapshot.state) > MAX_STATE_BYTES or crc32(snapshot.state) != snapshot.crc:
+        if len(snapshot.body) > MAX_STATE_BYTES or crc32(snapshot.body) != snapshot.crc:
             raise IncompatibleState("the detector snapshot is damaged: its checksum differs")
+        body = _decode_body(snapshot.body)
         fresh = _adwin()
         try:
-            fresh._helper.__setstate__(snapshot.state)
+            fresh._helper.__setstate__(body.adwin)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # River's Rust part raises PanicException, which is no Exception
             raise IncompatibleState(f"River refuses the detector snapshot: {error}") from error
-        fresh._drift_detected = snapshot.drift_detected
-        self._adwin, self.drift_detected, self.change = fresh, snapshot.drift_detected, None
+        fresh._drift_detected = body.drift_detected
+        self._adwin, self.drift_detected, self.change = fresh, body.drift_detected, None
+        self._recent = np.frombuffer(body.recent, "<i2").tolist()
+        self._n_old, self._sum_old = body.n_old, body.sum_old

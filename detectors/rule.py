@@ -60,7 +60,7 @@ class Rule:
         calibrated = [part for part in layout.features.values() if part.feature.calibration is not None]
         numeric = [part for part in calibrated if isinstance(part, NumericLayout)]
         categorical = [part for part in calibrated if isinstance(part, CategoricalLayout)]
-        self._rules = [
+        self._rules: list[tuple[Sequence[FeatureLayout], NumericRule | CategoricalRule]] = [
             (numeric, NumericRule(numeric, layout.size, self.gates, strict)),
             (categorical, CategoricalRule(categorical, layout.size, self.gates, strict)),
         ]

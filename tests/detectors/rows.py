@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def count(layout: Layout, columns: Mapping[str, Column], n_rows: int, cuts: Sequ
     """The profile of the rows, added in the batches that `cuts` make."""
     counts = layout.zeros()
     edges = [0, *sorted(cut for cut in cuts if 0 < cut < n_rows), n_rows]
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in pairwise(edges):
         part = {name: column.take(slice(begin, end)) for name, column in columns.items()}
         profile.add(layout, counts, part, end - begin)
     return counts

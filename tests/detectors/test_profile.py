@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def test_unseen_levels_do_not_depend_on_batching(rows: list[Any], cuts: list[int
     whole = profile.unseen_levels(LAYOUT, columns_of(rows))
     merged: profile.Unseen = {}
     edges = [0, *sorted(cut for cut in cuts if 0 < cut < len(rows)), len(rows)]
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in pairwise(edges):
         merged = profile.merge_unseen(profile.unseen_levels(LAYOUT, columns_of(rows[begin:end])), merged)
     assert merged == whole
 
