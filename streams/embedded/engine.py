@@ -201,7 +201,7 @@ def split_insert(statement: bytes) -> tuple[str, str, bytes] | None:
 
 
 def _set(arguments: Mapping[str, str], writes: bool) -> str:
-    settings = {"max_memory_usage": str(MAX_QUERY_MEMORY_BYTES)}
+    settings = {"max_memory_usage": str(MAX_QUERY_MEMORY_BYTES), "session_timezone": "UTC"}
     settings |= {k: v for k, v in arguments.items() if k not in TRANSPORT and not k.startswith("param_")}
     if not writes:
         settings["readonly"] = "2"

@@ -136,6 +136,13 @@ def test_what_was_confirmed_is_there_after_a_restart(tmp_path: Path, end: signal
             assert store._process.wait(20) == (0 if end == signal.SIGTERM else -signal.SIGKILL)
 
 
+def test_times_are_utc_wherever_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_real("chdb")
+    monkeypatch.setenv("TZ", "America/New_York")
+    with EmbeddedClickHouse(tmp_path) as store:
+        assert _client(store).command("SELECT toString(toDateTime(0))") == "1970-01-01 00:00:00"
+
+
 def test_a_directory_has_one_owner_and_the_refusal_names_it(tmp_path: Path) -> None:
     require_real("chdb")
     with EmbeddedClickHouse(tmp_path) as owner:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from schemas.alerts import Alert, AlertFeature
 from schemas.columns import Column
 from schemas.records import PlainRecord
 from schemas.results import Warning
+from streams.panel.history import History as PanelHistory
 from streams.sinks.clickhouse import ClickHouse, Writer
 from streams.sinks.history import History
 from streams.sinks.rows import (
@@ -52,6 +55,14 @@ async def test_results_come_back_as_they_were(clickhouse: ClickHouse) -> None:
     results = [a_result(warnings=[warning]), a_result(hour=1, features=[]), a_result(hour=2, revision=3)]
     await _write(clickhouse, rows_of_results(results))
     assert await History(clickhouse).results("credit-risk") == results
+
+
+@pytest.mark.parametrize("method", ["latest", "results", "alerts"])
+def test_the_panel_can_ask_what_it_wants_to(method: str) -> None:
+    asked: type[PanelHistory] = History
+    wanted = inspect.signature(getattr(PanelHistory, method)).parameters
+    offered = inspect.signature(getattr(asked, method)).parameters
+    assert {name: wanted[name].default for name in wanted} == {name: offered[name].default for name in wanted}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
