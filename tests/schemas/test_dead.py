@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import dead
@@ -38,6 +38,7 @@ def die(value: bytes | None = b"v", headers: Headers | None = None, *, keep_valu
     )
 
 
+@settings(deadline=None)
 @given(st.none() | st.binary(), st.none() | st.binary(), headers_of_any_kind, st.integers(0, 2**63 - 1))
 def test_the_original_comes_back_byte_for_byte(
     key: bytes | None, value: bytes | None, headers: Headers, offset: int

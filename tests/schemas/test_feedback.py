@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import feedback
@@ -210,6 +210,7 @@ def test_unknown_fields_are_ignored() -> None:
     assert decode_message(message(version="7", later=1))[1] == []
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 300), st.integers(0, 255))
 def test_no_bytes_make_decoding_raise(junk: bytes, position: int, byte: int) -> None:
     good = bytearray(columns(4))
@@ -220,6 +221,7 @@ def test_no_bytes_make_decoding_raise(junk: bytes, position: int, byte: int) -> 
         assert len({len(column) for column in batch}) == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["good", "bad"]), max_size=50))
 def test_every_row_is_either_kept_or_rejected(rows: list[str]) -> None:
     values: list[Any] = [1 if row == "good" else {} for row in rows]

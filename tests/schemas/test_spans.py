@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToJson
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 
@@ -83,6 +83,7 @@ def test_what_is_no_request_has_a_reason(value: bytes, content_type: str | None,
     assert "secret" not in raised.value.args[1]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.integers(0, 400), st.integers(0, 255))
 def test_no_bytes_raise_anything_else(junk: bytes, position: int, byte: int) -> None:
     for good in (json_request(), encode(requests(3))):
@@ -97,6 +98,7 @@ def test_no_bytes_raise_anything_else(junk: bytes, position: int, byte: int) -> 
             decode(encode(decoded))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 12))
 def test_halves_hold_every_span_once_under_its_own_resource(n_spans: int) -> None:
     original = requests(n_spans)
