@@ -55,9 +55,9 @@ def check_bind(host: str, token: str | None, insecure: bool) -> None:
         loopback = host == "localhost"
     if not loopback:
         raise UnsafeBind(
-            f"panel_host is {host!r}, which others can reach, and panel_token is not set. "
-            "Set DRIFTGAUGE_PANEL_TOKEN to a secret, or bind 127.0.0.1, "
-            "or pass --insecure if something else guards the port."
+            f"bind is {host!r}, which others can reach, and panel_token is not set. "
+            "Set DRIFTGAUGE_PANEL_TOKEN to a secret, or DRIFTGAUGE_BIND to 127.0.0.1, "
+            "or DRIFTGAUGE_INSECURE=true if something else guards the port."
         )
 
 

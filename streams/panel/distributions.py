@@ -33,9 +33,9 @@ class Distribution(msgspec.Struct, frozen=True):
     partial: bool
 
 
-def bins_of(baseline: Baseline | None, feature: str) -> Bins | None:
-    """Return the bins of a feature, or None if the baseline does not know it or has none."""
-    known = None if baseline is None else baseline.features.get(feature)
+def bins_of(baseline: Baseline | None, baseline_id: str, feature: str) -> Bins | None:
+    """Return the bins of a feature, or None if `baseline` is another than `baseline_id` or has none for it."""
+    known = baseline.features.get(feature) if baseline and baseline.baseline_id == baseline_id else None
     if known is None or not known.bins:
         return None
     return Bins(known.kind, known.bins, known.bin_counts)

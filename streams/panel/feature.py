@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from schemas.baselines import Baseline
 from schemas.results import FeatureVerdict, Result, Warning
-from streams.panel.distributions import Bins, Distribution, distribution
+from streams.panel.distributions import Distribution, bins_of, distribution
 from streams.panel.views import FeatureRow, feature_rows
 
 
@@ -52,7 +53,7 @@ def feature_view(
     feature: str,
     newest: Sequence[Result],
     windows: Sequence[Result],
-    bins: Bins | None,
+    baseline: Baseline | None,
     at_ms: int | None = None,
 ) -> FeatureView | None:
     """Return the page of one feature, or None if no window has it.
@@ -83,7 +84,7 @@ def feature_view(
         type_errors=[verdict.type_errors for _, verdict in judged],
         tests=[_series(name, [verdict for _, verdict in judged]) for name in names],
         warnings=_warnings(windows, feature),
-        distribution=distribution(*shown, bins),
+        distribution=distribution(*shown, bins_of(baseline, shown[0].baseline_id, feature)),
         baseline_id=(judged or found)[-1][0].baseline_id,
     )
 

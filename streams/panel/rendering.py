@@ -27,6 +27,7 @@ def environment() -> jinja2.Environment:
         number=words.number,
         percent=words.percent,
         times=words.times,
+        measured=words.measured,
         reach=words.reach,
         when=words.when,
         iso=words.iso,

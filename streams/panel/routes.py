@@ -13,7 +13,6 @@ from prometheus_client.exposition import choose_encoder
 from schemas.alerts import Alert
 from schemas.baselines import Baseline
 from streams.panel import stream, words
-from streams.panel.distributions import bins_of
 from streams.panel.feature import FeatureView, feature_view
 from streams.panel.live import Hub
 from streams.panel.query import read_range, time_ms
@@ -153,18 +152,18 @@ class Panel:
         sliced = [result for result in ours if result.slice == within.slice]
         alerts = await self._readings.alerts(model)
         active = [alert for alert in alerts.items if alert.state != "resolved"]
+        baseline = self._baselines.get(model)
         if not sliced:
-            known = ours or model in self._baselines or alerts.items
-            if not known:
+            if not (ours or baseline or alerts.items):
                 raise _missing(f"No model named “{model}” has sent an event that was judged.", newest.problem)
-            summary = summary_of(ours, active) if ours else waiting(model, self._baselines.get(model), active)
+            summary = summary_of(ours, active, baseline) if ours else waiting(model, baseline, active)
             return None, summary, newest.problem
         windows = {}
         for scale in sorted({result.scale for result in sliced}):
             read = await self._readings.windows(model, msgspec.structs.replace(within, scale=scale))
             windows[scale] = read.items
         slices = sorted({result.slice for result in ours})
-        view = model_view(sliced, windows, alerts.items, slices)
+        view = model_view(sliced, windows, alerts.items, slices, baseline)
         return view, view.summary, newest.problem
 
     async def _feature(self, request: web.Request) -> tuple[FeatureView, str | None]:
@@ -173,8 +172,7 @@ class Panel:
         newest = await self._readings.newest(within.run_id)
         sliced = [result for result in newest.items if result.model == model and result.slice == within.slice]
         windows = await self._readings.windows(model, within, feature)
-        bins = bins_of(self._baselines.get(model), feature)
-        found = feature_view(model, feature, sliced, windows.items, bins, at_ms)
+        found = feature_view(model, feature, sliced, windows.items, self._baselines.get(model), at_ms)
         if found is None:
             raise _missing(f"“{model}” has no feature named “{feature}” in these windows.", windows.problem)
         return found, windows.problem

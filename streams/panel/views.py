@@ -80,15 +80,20 @@ class ModelView(msgspec.Struct, frozen=True):
 
 
 def strength(test: Test) -> float | None:
-    """Return how far a test is on the way from noise (0) to its alarm line (1), or beyond it."""
+    """Return how far a test is on the way from noise (0) to its alarm line (1), or beyond it.
+
+    A share may drift downwards, with its line below what noise shows; a score may be negative.
+    A test that drifted never reads less than 1, one that did not never 1 or more.
+    """
     room = test.line - test.noise
-    if room > 0:
-        reached = (abs(test.value) - test.noise) / room
+    if room:
+        value = abs(test.value) if room > 0 else test.value
+        reached = max(0.0, (value - test.noise) / room)
     elif test.line > 0:
         reached = abs(test.effect) / test.line
     else:
         return 1.0 if test.drifted else None
-    return max(reached, 1.0) if test.drifted else max(reached, 0.0)
+    return max(reached, 1.0) if test.drifted else min(reached, 0.999)
 
 
 def strongest(verdict: FeatureVerdict) -> tuple[str, Test | None, float | None]:
@@ -115,8 +120,9 @@ def summarise(
     for alert in alerts:
         if alert.state in ACTIVE:
             active[alert.model].append(alert)
-    summaries = [summary_of(results, active[model]) for model, results in by_model.items()]
-    for model, baseline in (baselines or {}).items():
+    known = dict(baselines or {})
+    summaries = [summary_of(results, active[model], known.get(model)) for model, results in by_model.items()]
+    for model, baseline in known.items():
         if model not in by_model:
             summaries.append(waiting(model, baseline, active[model]))
     return sorted(summaries, key=lambda s: (s.state != "drift", -s.open_alerts, -(s.strength or 0.0), s.model))
@@ -144,7 +150,7 @@ def waiting(model: str, baseline: Baseline | None, active: Sequence[Alert] = ())
     )
 
 
-def summary_of(newest: Sequence[Result], active: Sequence[Alert]) -> ModelSummary:
+def summary_of(newest: Sequence[Result], active: Sequence[Alert], baseline: Baseline | None = None) -> ModelSummary:
     """Summarise a model from its newest result of each scale: drift at any scale is drift."""
     base = min(newest, key=lambda result: result.scale)
     rows = feature_rows(newest)
@@ -162,7 +168,7 @@ def summary_of(newest: Sequence[Result], active: Sequence[Alert]) -> ModelSummar
         window_end=base.window_end,
         size_ms=base.window_end - base.window_start,
         baseline_id=base.baseline_id,
-        provisional="provisional" in flags,
+        provisional="provisional" in flags or bool(baseline and baseline.provisional),
         flags=flags,
         open_alerts=len(active),
         severity=_worst(active),
@@ -235,7 +241,11 @@ def heat_map(windows: Sequence[Result], order: Sequence[str], n_features: int = 
 
 
 def model_view(
-    newest: Sequence[Result], windows: Mapping[int, Sequence[Result]], alerts: Sequence[Alert], slices: Sequence[str]
+    newest: Sequence[Result],
+    windows: Mapping[int, Sequence[Result]],
+    alerts: Sequence[Alert],
+    slices: Sequence[str],
+    baseline: Baseline | None = None,
 ) -> ModelView:
     """Return the page of one model from its newest results, its windows by scale and its episodes."""
     rows = feature_rows(newest, windows)
@@ -243,7 +253,7 @@ def model_view(
     active = [alert for alert in alerts if alert.state in ACTIVE]
     last = min(newest, key=lambda result: result.scale)
     return ModelView(
-        summary=summary_of(newest, active),
+        summary=summary_of(newest, active, baseline),
         features=rows,
         heat=heat_map(base, [row.feature for row in rows]),
         episodes=list(alerts),

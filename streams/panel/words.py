@@ -36,6 +36,7 @@ TESTS: dict[str, tuple[str, str]] = {
     "growth": ("Growth", "largest gain in share of one value, bin or unseen level"),
     "share": ("Share", "change of a share of rows, as of missing values or errors"),
 }
+SHARES = ("growth", "share")
 FLAGS: dict[str, str] = {
     "provisional": "The baseline is provisional: judged and shown, never paged, "
     "until it spans four days and a whole week.",
@@ -67,6 +68,11 @@ def percent(share: float | None) -> str:
     if 0 < hundredths < 0.1:
         return "< 0.1 %"
     return f"{hundredths:.1f} %" if hundredths and hundredths < 10 else f"{hundredths:.0f} %"
+
+
+def measured(value: float | None, test: str) -> str:
+    """Write what a test measured: a share for the tests of shares, else a number."""
+    return percent(value) if test in SHARES else number(value)
 
 
 def times(strength: float | None) -> str:

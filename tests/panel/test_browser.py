@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, Page, async_playwright, expect
 from prometheus_client import CollectorRegistry
@@ -17,6 +18,8 @@ from streams.panel.words import feature_path, model_path
 from tests.panel.screenshot import ARGUMENTS
 from tests.panel.story import Story, StoryHistory, car_loan, episode, one_result
 from tests.real import require_real
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">/..?#%2F{}"
 
@@ -82,9 +85,9 @@ class Watched:
 Open = Callable[..., Awaitable[Watched]]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    """A fresh Chromium."""
+    """One Chromium for all tests here."""
     chromium = require_real("chromium")
     async with async_playwright() as playwright:
         started = await playwright.chromium.launch(executable_path=str(chromium), args=list(ARGUMENTS))
@@ -92,19 +95,22 @@ async def browser() -> AsyncIterator[Browser]:
         await started.close()
 
 
-@pytest.fixture
-async def open_page(browser: Browser) -> Open:
-    """Return a function that opens a watched page."""
+@pytest_asyncio.fixture(loop_scope="module")
+async def open_page(browser: Browser) -> AsyncIterator[Open]:
+    """Return a function that opens a watched page; each has its own profile."""
+    opened: list[Watched] = []
 
     async def run(url: str, **settings: Any) -> Watched:
-        watched = Watched(await browser.new_page(**settings))
-        await watched.page.goto(url)
-        return watched
+        opened.append(Watched(await browser.new_page(**settings)))
+        await opened[-1].page.goto(url)
+        return opened[-1]
 
-    return run
+    yield run
+    for watched in opened:
+        await watched.page.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def panel() -> AsyncIterator[Panel]:
     """The panel with the car-loan story, running."""
     made = Panel(car_loan())
@@ -140,7 +146,6 @@ async def test_every_page_opens_without_errors_and_asks_no_other_host(panel: Pan
                 await drawn(watched.page)
             assert watched.errors == []
             assert watched.hosts == {"127.0.0.1"}
-            await watched.page.close()
 
 
 async def test_a_drift_appears_within_a_second_without_a_reload(panel: Panel, open_page: Open) -> None:

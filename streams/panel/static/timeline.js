@@ -12,14 +12,15 @@ export function timeline(target, view) {
   }
   const x = view.ends.map(utc);
   const size = (a) => (a === null ? null : Math.abs(a));
+  const share = ["growth", "share"].includes(test.name); // their noise is the share in the reference
   const values = test.values.map(size);
   const name = NAMES[test.name] ?? test.name;
   const top = Math.max(...values, ...test.lines.map((l) => l ?? 0));
   const small = Math.max(0, ...test.lines.map((l) => l ?? 0));
-  const steep = top > 12 * small && small > 0; // a linear axis would hide the line
-  const format = ".3~g";
+  const steep = !share && top > 12 * small && small > 0; // a linear axis would hide the line
+  const format = share ? ".2~%" : ".3~g";
   const traces = [
-    { name: "Noise alone", y: test.noise, fill: "tozeroy", fillcolor: colour("faint"), line: { color: colour("reference"), width: 1 }, hovertemplate: `noise %{y:${format}}<extra></extra>` },
+    { name: share ? "Reference share" : "Noise alone", y: test.noise, fill: "tozeroy", fillcolor: colour("faint"), line: { color: colour("reference"), width: 1 }, hovertemplate: `${share ? "reference" : "noise"} %{y:${format}}<extra></extra>` },
     { name: "Alarm line", y: test.lines, line: { color: colour("ink"), width: 1.5, dash: "dash" }, hovertemplate: `line %{y:${format}}<extra></extra>` },
     {
       name, y: values, mode: "lines+markers", line: { color: colour("accent"), width: 1.5 },
