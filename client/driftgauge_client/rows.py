@@ -77,11 +77,11 @@ def encode_event(
     )
     if SIMPLE.issuperset(map(type, features.values())):
         try:
-            return dumps((*head, features))
+            return _tight(dumps((*head, features)))
         except TypeError:
             pass
     safe = {plain(str(name)): unusable.usable(value) for name, value in features.items()}
-    return dumps((*map(unusable.usable, head), safe))
+    return _tight(dumps((*map(unusable.usable, head), safe)))
 
 
 def encode_feedback(
@@ -97,7 +97,12 @@ def encode_feedback(
     """Return the row as a JSON list."""
     row = (values.identity(id), trace_id, span_id, time_ms, kind, feedback_value(value), source, user)
     check_feedback(row[0], trace_id, span_id, kind)
-    return dumps(tuple(map(plain, row)))
+    return _tight(dumps(tuple(map(plain, row))))
+
+
+def _tight(row: bytes) -> bytes:
+    """Return a copy: orjson shrinks a large block to the row, and the rest of each block would stay unused."""
+    return memoryview(row).tobytes()
 
 
 def feedback_value(value: object) -> object:

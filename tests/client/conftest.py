@@ -11,6 +11,8 @@ from driftgauge_client import Client
 from tests.brokers import Embedded
 from tests.client.support import NOWHERE, Line
 
+collect_ignore = ["programs"]  # they run as processes of their own
+
 
 @pytest.fixture
 def line(shared_embedded_broker: Embedded) -> Line:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from driftgauge_client import Client
@@ -67,6 +69,14 @@ def test_close_leaves_within_five_seconds_with_a_full_buffer_and_no_broker(
     assert client.stats().dropped == 800
     assert client.stats().buffered == 0
     assert f"closed with {stats.buffered} rows not delivered" in caplog.text
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_a_full_buffer_takes_little_more_memory_than_it_may(unreachable: Callable[..., Client]) -> None:
+    environment = Line(unreachable().settings.bootstrap_servers, "events", "feedback").environment()
+    output, errors = finish(start("fills.py", environment=environment), timeout_s=60)
+    assert "the buffer is full" in errors
+    assert 10 < float(output) < 32
 
 
 def test_process_leaves_within_five_seconds_without_a_broker(unreachable: Callable[..., Client]) -> None:
@@ -164,8 +174,6 @@ async def test_flush_in_a_thread_keeps_the_event_loop_free(client: Client, line:
 
 
 def test_rows_of_many_threads_all_arrive(client: Client, line: Line) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     def serve(thread: int) -> None:
         for number in range(500):
             client.log("m", {"x": number}, id=f"{thread}/{number}")

@@ -7,10 +7,10 @@ import importlib.util
 from collections.abc import Iterator
 from types import ModuleType
 
+import driftgauge_client
 import httpx
 import pytest
 
-import driftgauge_client
 from tests.client.support import NOWHERE, ROOT, Line
 
 APPLICANT = {"age": 41.0, "income": 32_000.0, "loan": 9_000.0, "city": "Lyon"}

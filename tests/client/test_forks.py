@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import signal
 import subprocess
 import sys
+import weakref
 from urllib.request import urlopen
 
 import pytest
+from driftgauge_client.processes import abandon
 
 from tests.client.support import PROGRAMS, Line, finish, start
 
@@ -34,6 +37,18 @@ def test_every_row_arrives_once_from_parents_and_children(line: Line, way: str) 
     _, errors = finish(process)
     assert process.returncode == 0, errors
     assert sorted(map(str, line.ids())) == sorted(EXPECTED[way])
+
+
+def test_an_abandoned_producer_is_never_freed() -> None:
+    class Producer:
+        pass
+
+    producer = Producer()
+    still_there = weakref.ref(producer)
+    abandon(producer)
+    del producer
+    gc.collect()
+    assert still_there() is not None
 
 
 def test_gunicorn_with_preload_delivers_the_rows_of_all_workers(line: Line) -> None:

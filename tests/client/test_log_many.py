@@ -18,6 +18,7 @@ from driftgauge_client.arrow import ARROW
 
 from schemas import events
 from schemas.columns import Batch
+from tests.brokers import Broker
 from tests.client.support import Line
 
 T0 = 1_772_366_400_000
@@ -58,6 +59,20 @@ SHAPES: dict[str, tuple[Callable[[], Any], bytes]] = {
 def joined(batches: list[Batch], column: str) -> list[float]:
     numbers = [batch.columns[column].numbers for batch in batches]
     return [float(value) for part in numbers if part is not None for value in part]
+
+
+def test_events_of_one_model_keep_their_order_on_every_broker(broker: Broker) -> None:
+    line = Line.on(broker)
+    with Client(**line.arguments(), batch_rows=100) as client:
+        for version in ("1", "2"):
+            client.log_many("columns", as_columns(), ids="id", times="at", version=version, wait=True)
+            client.log_many("arrow", as_table(), ids="id", times="at", version=version, wait=True)
+        client.feedback_many("columns", ids=range(N), values=X, times=TIMES, wait=True)
+    assert client.stats().delivered == 5 * N
+    for batch in line.batches():
+        assert batch.ids == [str(row) for row in range(N)]
+    assert line.feedback().value_number == X.tolist()
+    assert len({(record.key, record.partition) for record in line.records(line.events_topic)}) == 2
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import driftgauge_client
+import pytest
 from driftgauge_client import Client, Settings, SettingsError
 from driftgauge_client.settings import EVENTS_TOPIC, FEEDBACK_TOPIC, read_settings
+
 from schemas import topics
 from tests.client.support import NOWHERE, ROOT, Line
 
@@ -26,7 +26,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_defaults_are_those_of_the_contracts() -> None:
-    assert (EVENTS_TOPIC, FEEDBACK_TOPIC) == (topics.EVENTS.name, topics.FEEDBACK.name)
+    assert (topics.EVENTS.name, topics.FEEDBACK.name) == (EVENTS_TOPIC, FEEDBACK_TOPIC)
     settings = read_settings({"bootstrap_servers": "k:9092"}, {})
     assert settings == Settings("k:9092")
     assert settings.buffer_bytes == 64 * 1024 * 1024
@@ -65,7 +65,12 @@ def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path) -> None:
 
 
 def test_a_client_never_shows_its_secrets(caplog: pytest.LogCaptureFixture) -> None:
-    kafka = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "u", "sasl.password": "hunter2"}
+    kafka = {
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": "u",
+        "sasl.password": "hunter2",
+    }
     client = Client(NOWHERE, kafka=kafka)
     client.log("m", {"x": 1})
     client.flush(0.5)
@@ -127,6 +132,8 @@ def test_every_setting_is_documented_with_its_default() -> None:
     for name, field in Settings.__dataclass_fields__.items():
         if name == "kafka":
             continue
-        row = next(line for line in readme.splitlines() if line.startswith(f"| `{name}` | `DRIFTGAUGE_{name.upper()}` |"))
+        row = next(
+            line for line in readme.splitlines() if line.startswith(f"| `{name}` | `DRIFTGAUGE_{name.upper()}` |")
+        )
         if name != "bootstrap_servers":
             assert f"`{field.default}`" in row
