@@ -65,12 +65,8 @@ def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path) -> None:
 
 
 def test_a_client_never_shows_its_secrets(caplog: pytest.LogCaptureFixture) -> None:
-    kafka = {
-        "security.protocol": "SASL_PLAINTEXT",
-        "sasl.mechanism": "PLAIN",
-        "sasl.username": "u",
-        "sasl.password": "hunter2",
-    }
+    kafka = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "u"}
+    kafka["sasl.password"] = "hunter2"
     client = Client(NOWHERE, kafka=kafka)
     client.log("m", {"x": 1})
     client.flush(0.5)
@@ -132,8 +128,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
     for name, field in Settings.__dataclass_fields__.items():
         if name == "kafka":
             continue
-        row = next(
-            line for line in readme.splitlines() if line.startswith(f"| `{name}` | `DRIFTGAUGE_{name.upper()}` |")
-        )
+        begins = f"| `{name}` | `DRIFTGAUGE_{name.upper()}` |"
+        row = next(line for line in readme.splitlines() if line.startswith(begins))
         if name != "bootstrap_servers":
             assert f"`{field.default}`" in row
