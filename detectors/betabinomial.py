@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 def upper_tails(k: Any, n: Any, alpha: Any, beta: Any) -> Floats:
     """Return ``P(X >= k)`` for X beta-binomial with `n` trials, shape (tests,).
 
-    The sum stops 40 standard deviations above `k`, where nothing is left.
+    The sum stops 40 standard deviations above `k` and the mean, where nothing is left.
 
     Examples
     --------
@@ -27,7 +27,8 @@ def upper_tails(k: Any, n: Any, alpha: Any, beta: Any) -> Floats:
     k, n, alpha, beta = np.broadcast_arrays(*(np.atleast_1d(np.asarray(x, np.float64)) for x in (k, n, alpha, beta)))
     total = alpha + beta
     sd = np.sqrt(n * alpha * beta * (total + n) / (total**2 * (total + 1)))
-    n_terms = np.minimum(np.maximum(n - k, 0), np.ceil(N_SD * sd) + 50).astype(np.int64) + 1
+    reach = np.maximum(n * alpha / total - k, 0) + N_SD * sd + 50
+    n_terms = np.minimum(np.maximum(n - k, 0), np.ceil(reach)).astype(np.int64) + 1
     order = np.argsort(n_terms, kind="stable")
     tails = np.empty(k.size)
     begin = 0

@@ -148,11 +148,14 @@ def moments(cuts: Cuts, bin_of_cell: Ints, n_bins: int) -> Moments:
     covariance = (r.T @ r if n_bins <= N_BATCHES else r @ r.T) / k
     square = covariance @ covariance
     t1, t2, t3 = (float(np.trace(x)) for x in (covariance, square, square @ covariance))
+    independent = n_bins - 1.0
+    if t1 < 1e-9 * independent:  # every batch is the same, as in a whole number of cycles
+        t1 = t2 = t3 = independent
     l1 = t1
-    l2 = max(k**2 / ((k - 1) * (k + 2)) * (t2 - t1**2 / k), t1**2 / (n_bins - 1))
+    l2 = max(k**2 / ((k - 1) * (k + 2)) * (t2 - t1**2 / k), t1**2 / independent)
     l3 = k**4 / ((k - 1) * (k - 2) * (k + 2) * (k + 4)) * (t3 - 3 * t1 * t2 / k + 2 * t1**3 / k**2)
     l3 = min(max(l3, l2**2 / l1), l2**1.5)
-    f = max(1.0, (n_bins - 1) / t1)
+    f = max(1.0, independent / t1)
     l1, l2, l3 = l1 * f, l2 * f**2, l3 * f**3
     coarse = [distance(chunk) / l1 for chunk in cuts.chunks]
     days = cuts.days

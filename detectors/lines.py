@@ -159,5 +159,5 @@ def score_line(
     with_days, df = day_variance(variance, excess, sizes)
     se = np.sqrt(np.maximum(variance * coarse * sizes.s0, with_days))
     tail = stdtrit(df, 1 - a / 2) * se
-    line: Floats = tail + gate if strict else np.maximum(tail, gate)
+    line: Floats = np.maximum(tail + gate if strict else tail, gate)
     return Line(se, line, se), df
