@@ -12,24 +12,30 @@ function show(state, words) {
 export function follow(lastSeen, changed) {
   let seen = lastSeen;
   let wait = 500;
-  let silence;
+  let timer; // of the silence while connected, of the next attempt while not
   let source;
 
-  function heard(event) {
-    if (event.lastEventId) seen = event.lastEventId;
-    clearTimeout(silence);
-    silence = setTimeout(lost, SILENCE_MS);
+  function close() {
+    clearTimeout(timer);
+    source?.close();
+    source = undefined;
   }
 
   function lost() {
-    clearTimeout(silence);
-    source.close();
+    close();
     show("lost", "Reconnecting…");
-    setTimeout(open, wait);
+    timer = setTimeout(open, wait);
     wait = Math.min(wait * 1.6, 10000);
   }
 
+  function heard(event) {
+    if (event.lastEventId) seen = event.lastEventId;
+    clearTimeout(timer);
+    timer = setTimeout(lost, SILENCE_MS);
+  }
+
   function open() {
+    close();
     const query = new URLSearchParams({ last: seen });
     if (model) query.set("model", model);
     source = new EventSource(`/api/stream?${query}`);
@@ -46,11 +52,14 @@ export function follow(lastSeen, changed) {
     }
     source.addEventListener("beat", heard);
     source.onerror = lost;
+    timer = setTimeout(lost, SILENCE_MS);
   }
 
-  addEventListener("pagehide", () => source.close());
+  // A browser allows six connections to a host: pages in the background give theirs back.
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  addEventListener("pagehide", close);
   addEventListener("pageshow", (event) => {
-    if (event.persisted) lost();
+    if (event.persisted) open();
   });
   open();
 }
