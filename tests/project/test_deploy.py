@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -13,9 +14,14 @@ from typing import Any
 
 import pytest
 import yaml
+from aiohttp import web
 
 from schemas import topics
 from streams import settings
+from streams.probe import answers
+from streams.roles import ROLES
+from streams.sinks import metrics
+from streams.sinks.metrics import PREFIX
 from tests.kafka.server import version
 from tests.real import require_real
 
@@ -205,3 +211,55 @@ def test_board_has_its_queries_on_the_provisioned_source() -> None:
     assert {panel["datasource"]["uid"] for panel in board["panels"]} == uids
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
     assert all(target["expr"] for panel in board["panels"] for target in panel["targets"])
+
+
+def queries() -> list[str]:
+    """Return every expression of the rules and the board."""
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "rules" / "driftgauge.yml").read_text(encoding="utf-8"))
+    board = json.loads((DEPLOY / "grafana" / "boards" / "driftgauge.json").read_text(encoding="utf-8"))
+    return [
+        *(rule["expr"] for group in rules["groups"] for rule in group["rules"]),
+        *(target["expr"] for panel in board["panels"] for target in panel["targets"]),
+    ]
+
+
+def test_rules_and_board_ask_for_metrics_and_labels_that_exist() -> None:
+    labels_of = {PREFIX + metric.name: set(metric.labels) for metric in metrics.ALL}
+    labels_of |= {f"{PREFIX}{metric.name}_bucket": {*metric.labels, "le"} for metric in metrics.ALL}
+    for query in queries():
+        names = re.findall(rf"\b{PREFIX}\w+", query)
+        assert names or query.startswith("up{"), query
+        assert set(names) <= set(labels_of), query
+        for name, selector in re.findall(rf"\b({PREFIX}\w+)\{{([^}}]*)\}}", query):
+            assert set(re.findall(r"(\w+)\s*[=!]", selector)) <= labels_of[name], query
+        asked = {label.strip() for group in re.findall(r"by \(([^)]*)\)", query) for label in group.split(",")}
+        assert asked <= {"job", "instance", "role"}.union(*(labels_of[name] for name in names)), query
+
+
+async def test_probe_tells_an_answer_of_200_from_anything_else() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=200 if request.path == "/readyz" else 503)
+
+    app = web.Application()
+    app.router.add_get("/{any}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        address = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        assert await asyncio.to_thread(answers, f"{address}/readyz")
+        assert not await asyncio.to_thread(answers, f"{address}/other")
+    finally:
+        await runner.cleanup()
+    assert not await asyncio.to_thread(answers, f"{address}/readyz")
+
+
+def test_compose_probes_what_the_roles_serve(compose: dict[str, Any]) -> None:
+    for name in OURS:
+        service = compose["services"][name]
+        if name != "topics":
+            port = 8600 if name == "panel" else int(service["environment"]["DRIFTGAUGE_METRICS_PORT"])
+            assert service["healthcheck"]["test"][-1] == f"http://127.0.0.1:{port}/readyz", name
+    command = {name: compose["services"][name]["command"] for name in OURS if name != "topics"}
+    assert command == {name: ["run", name] for name in OURS if name != "topics"}
+    assert set(command) == set(ROLES)
