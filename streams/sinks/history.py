@@ -31,15 +31,20 @@ class History:
 
     async def models(self, *, run_id: str = LIVE, limit: int = 1000) -> list[ModelState]:
         """Return every model's newest state, the worst and newest first."""
+        newest = """
+            SELECT * FROM windows FINAL WHERE run_id = {run_id:String} AND slice = '' AND (model, window_end) IN
+              (SELECT model, max(window_end) FROM windows WHERE run_id = {run_id:String} AND slice = '' GROUP BY model)
+            ORDER BY scale LIMIT 1 BY model
+            """
         rows = await self._rows(
             f"""
             SELECT w.model, w.version, w.state, w.rows, {MS}(w.window_start), {MS}(w.window_end), w.n_features,
                    w.n_drifted, f.severity
-            FROM (SELECT * FROM windows FINAL WHERE run_id = {{run_id:String}} AND slice = ''
-                  ORDER BY window_end DESC, scale LIMIT 1 BY model) AS w
+            FROM ({newest}) AS w
             LEFT JOIN (SELECT model, baseline_id, scale, window_start,
                               argMax(severity, indexOf(['', 'minor', 'moderate', 'major'], severity)) AS severity
                        FROM results FINAL WHERE run_id = {{run_id:String}} AND slice = '' AND verdict = 'drift'
+                         AND (model, scale, window_start) IN (SELECT model, scale, window_start FROM ({newest}))
                        GROUP BY model, baseline_id, scale, window_start) AS f
             USING (model, baseline_id, scale, window_start)
             ORDER BY w.state = 'drift' DESC, w.window_end DESC, w.model LIMIT {{limit:UInt32}}
@@ -50,7 +55,7 @@ class History:
         return [ModelState(*row) for row in rows]
 
     async def model(self, model: str, *, run_id: str = LIVE, slice: str = "", limit: int = 5000) -> list[FeatureState]:
-        """Return the newest verdict of every feature and scale of a model; the largest effect first.
+        """Return the verdicts of a model's newest window of each scale; drift first, then the largest effect.
 
         `effect` and `line` are those of the test that gave the reason, else of the one with the largest effect.
         """
@@ -63,7 +68,10 @@ class History:
                                indexOf(tests.effect, arrayMax(tests.effect))) AS shown
                   FROM results FINAL
                   WHERE run_id = {{run_id:String}} AND model = {{model:String}} AND slice = {{slice:String}}
-                  ORDER BY window_start DESC LIMIT 1 BY feature, scale)
+                    AND (scale, window_start) IN
+                      (SELECT scale, max(window_start) FROM windows WHERE run_id = {{run_id:String}}
+                         AND model = {{model:String}} AND slice = {{slice:String}} GROUP BY scale)
+                  ORDER BY baseline_id DESC LIMIT 1 BY feature, scale)
             ORDER BY verdict = 'drift' DESC, size DESC, feature, scale LIMIT {{limit:UInt32}}
             """,
             run_id=run_id,
@@ -182,7 +190,9 @@ class History:
     async def latest(self, *, run_id: str = LIVE, limit: int = 1000) -> list[Result]:
         """Return the newest result of every (model, slice, scale), with features and warnings."""
         chosen = (
-            "SELECT * FROM windows FINAL WHERE run_id = {run_id:String} "
+            "SELECT * FROM windows FINAL WHERE run_id = {run_id:String} AND (model, slice, scale, window_start) IN "
+            "(SELECT model, slice, scale, max(window_start) FROM windows WHERE run_id = {run_id:String} "
+            "GROUP BY model, slice, scale) "
             "ORDER BY window_start DESC, baseline_id DESC LIMIT 1 BY model, slice, scale LIMIT {limit:UInt32}"
         )
         return await self._results(chosen, {"run_id": run_id, "limit": limit})
