@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.made
 PACKAGES := schemas detectors streams
-CHECKED := $(PACKAGES) $(wildcard client examples benchmarks) tests
+CHECKED := $(PACKAGES) $(foreach folder,client examples benchmarks,$(if $(wildcard $(folder)/*),$(folder))) tests
 CLIENT := $(wildcard client/pyproject.toml)
 ARGS ?=
 
@@ -34,11 +34,13 @@ endif
 
 .PHONY: check
 check: $(STAMPS)/dev $(STAMPS)/project ## lint, format, types, the wheel's contents, freshness of the lock files
-	@$(BIN)/ruff check $(CHECKED)
-	@$(BIN)/ruff format --check $(CHECKED)
-	@$(BIN)/mypy $(CHECKED)
-	@$(BIN)/python .ci/wheel.py --no-install
-	@$(BIN)/python .ci/lock.py --check
+	@failed=; \
+	$(BIN)/ruff check $(CHECKED) || failed+=' lint'; \
+	$(BIN)/ruff format --check $(CHECKED) || failed+=' format'; \
+	$(BIN)/mypy $(CHECKED) || failed+=' types'; \
+	$(BIN)/python .ci/wheel.py --no-install || failed+=' wheel'; \
+	$(BIN)/python .ci/lock.py --check || failed+=' locks'; \
+	if [ -n "$$failed" ]; then echo "make check: failed:$$failed" >&2; exit 1; fi
 
 .PHONY: format
 format: $(STAMPS)/dev ## format the code and repair what the linter can repair

@@ -56,6 +56,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.kafka)
 
 
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Start Apache Kafka again for the tests that follow one that killed it and failed."""
+    for value in getattr(item, "funcargs", {}).values():
+        if isinstance(value, Kafka) and not value.alive:
+            value.restart()
+
+
 def skips(reporter: pytest.TerminalReporter) -> Counter[str]:
     """Return how many tests were skipped, by reason."""
     reasons: Counter[str] = Counter()
