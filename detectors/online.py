@@ -24,7 +24,10 @@ MIN_AFTER = 5
 
 
 class Change(NamedTuple):
-    """A change point: event time in ms, and the means before and after in the feature's own units."""
+    """A change point: event time in ms, and the means before and after in the feature's own units.
+
+    Of a sensitive feature the means are in standard deviations from the reference's mean.
+    """
 
     time: int
     before: float
@@ -104,8 +107,8 @@ class ChangeDetector:
             return
         before, after = map(self._row_sd, self._means_around_split())
         if abs(after - before) >= self._min_change_sd:
-            sd = self._feature.sd or 1.0
-            self.change = Change(time_ms, self._feature.mean + sd * before, self._feature.mean + sd * after)
+            mean, sd = (0.0, 1.0) if self._feature.sensitive else (self._feature.mean, self._feature.sd or 1.0)
+            self.change = Change(time_ms, mean + sd * before, mean + sd * after)
 
     def _means_around_split(self) -> tuple[float, float]:
         """Return the means before and after the split that separates the recent blocks best.

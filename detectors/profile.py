@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.layout import CategoricalLayout, Counts, FeatureLayout, Layout, NumericLayout, number_label
-from detectors.words import N_SHOWN_LEVELS, range_in_words, shares_in_words
+from detectors.words import N_SHOWN_LEVELS, NOT_SHOWN, range_in_words, shares_in_words
 from schemas.columns import Column
 
 N_UNSEEN = 32
@@ -211,6 +211,8 @@ def in_words(part: FeatureLayout, counts: Counts) -> str:
             left[largest[-1]] = -1
         names = [part.feature.levels[i] for i in largest]
         return shares_in_words(names, cells[largest].tolist(), n_used(part, counts))
+    if part.feature.sensitive:
+        return NOT_SHOWN
     total = cells.cumsum()
     n = int(total[-1])
     if n == 0 or part.knots.size == 0:

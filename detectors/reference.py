@@ -14,7 +14,7 @@ from detectors.errors import UnusableReference
 from detectors.layout import NumericLayout, hash_level, number_label
 from detectors.profile import bin_counts, in_words
 from detectors.windows import DAY_MS, SIZES_MS, choose_window, size_name, spanned_ms, window_starts
-from detectors.words import N_SHOWN_LEVELS, bin_labels, shares_in_words
+from detectors.words import N_SHOWN_LEVELS, bin_labels, rank_labels, shares_in_words
 from schemas.baselines import Array, Baseline, FeatureBaseline, ShareBaseline
 from schemas.columns import Column
 from schemas.monitors import FeatureMonitor, Monitor
@@ -148,7 +148,7 @@ def _feature(column: Column, wanted: FeatureMonitor, rows: _Rows) -> FeatureBase
     n_labels = 0 if column.codes is None else int(np.count_nonzero(column.codes >= 0))
     as_numbers = wanted.type == "numeric" or (wanted.type == "auto" and n_numbers > 0 and n_numbers >= n_labels)
     if as_numbers:
-        return _numeric(column, rows, n_labels) if n_numbers else None
+        return _numeric(column, wanted, rows, n_labels) if n_numbers else None
     if wanted.type == "categorical" and n_numbers:
         return _categorical(_as_labels(column, rows.n), wanted, rows, 0, from_numbers=True)
     return _categorical(column, wanted, rows, n_numbers) if n_labels else None
@@ -207,7 +207,7 @@ def choose_knots(ordered: Floats, n_knots: int) -> tuple[Floats, Ints]:
     return knots, np.searchsorted(knots, edges)
 
 
-def _numeric(column: Column, rows: _Rows, n_labels: int) -> FeatureBaseline:
+def _numeric(column: Column, wanted: FeatureMonitor, rows: _Rows, n_labels: int) -> FeatureBaseline:
     assert column.numbers is not None
     wide = column.numbers.astype(np.float64)
     present = ~np.isnan(wide)
@@ -229,6 +229,7 @@ def _numeric(column: Column, rows: _Rows, n_labels: int) -> FeatureBaseline:
         errors,
         knots=Array.of(knots, "<f8"),
         edges=Array.of(edges, "<i4"),
+        sensitive=wanted.sensitive,
         mean=mean,
         sd=sd,
         calibration=None
@@ -241,6 +242,7 @@ def _numeric(column: Column, rows: _Rows, n_labels: int) -> FeatureBaseline:
     vector[part.cells] = counts
     vector[part.n_finite], vector[part.sum1] = finite.size, int(steps.sum())
     blocks = choose_blocks(steps)
+    shown = bin_counts(part, vector)
     return _with(
         plain,
         block_rows=blocks.rows,
@@ -249,8 +251,8 @@ def _numeric(column: Column, rows: _Rows, n_labels: int) -> FeatureBaseline:
         block_off=blocks.off,
         lag1=_lag1(steps),
         before=in_words(part, vector),
-        bins=bin_labels(knots[edges].tolist()),
-        bin_counts=bin_counts(part, vector),
+        bins=rank_labels(shown) if wanted.sensitive else bin_labels(knots[edges].tolist()),
+        bin_counts=shown,
     )
 
 

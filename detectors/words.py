@@ -7,6 +7,7 @@ from itertools import pairwise
 from math import isfinite
 
 N_SHOWN_LEVELS = 20
+NOT_SHOWN = "not shown: sensitive"
 
 
 def plain(value: float) -> str:
@@ -57,6 +58,21 @@ def bin_labels(edges: Sequence[float]) -> list[str]:
         names = [f"{edge:.8g}" for edge in edges]
     inner = [f"{low}-{high}" for low, high in pairwise(names)]
     return [f"<= {names[0]}", *inner, f"> {names[-1]}"]
+
+
+def rank_labels(counts: Sequence[int]) -> list[str]:
+    """Return labels that tell a bin's place in the reference instead of its values.
+
+    >>> rank_labels([1, 9, 90])
+    ['lowest 1 %', '1-10 %', 'highest 90 %']
+    """
+    total, below, labels = sum(counts), 0, []
+    for i, count in enumerate(counts):
+        low, high = (f"{100 * n / total:.3g}" for n in (below, below + count))
+        last = i == len(counts) - 1
+        labels.append(f"highest {100 * count / total:.3g} %" if last and i else f"{low}-{high} %")
+        below += count
+    return [f"lowest {labels[0][2:]}", *labels[1:]] if len(labels) > 1 else ["all"]
 
 
 def range_in_words(mean: float, low: float, high: float) -> str:

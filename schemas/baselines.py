@@ -106,6 +106,9 @@ class FeatureBaseline(msgspec.Struct, frozen=True):
         Numeric: positions in `knots` at which the bins of PSI end (bin: ``edge[i-1] < x <= edge[i]``).
     levels
         Categorical: known labels, most frequent first; hashed when `sensitive`.
+    sensitive
+        Values never appear in words: labels are hashed, numeric bins told by rank. A numeric feature's
+        knots are still values of the reference, without which nothing can be counted.
     counts
         Numeric: rows per cell ``gap 0, knot 0, gap 1, knot 1, ..., above``. Categorical: rows per level.
     n_other, n_singletons

@@ -219,6 +219,15 @@ def test_sensitive_levels_never_stand_in_clear() -> None:
     assert profile.bin_counts(layout.features["city"], counts)[-1] == 1
 
 
+def test_sensitive_numbers_are_told_by_rank_only() -> None:
+    monitor = Monitor("m", window="1h", features={"amount": FeatureMonitor(sensitive=True)})
+    feature = baseline(REFERENCE, monitor=monitor).features["amount"]
+    assert feature.before == "not shown: sensitive"
+    assert feature.bins[:2] == ["lowest 1 %", "1-10 %"]
+    layout = Layout(baseline(REFERENCE, monitor=monitor))
+    assert profile.in_words(layout.features["amount"], count(layout, REFERENCE, 1000)) == feature.before
+
+
 def test_nearly_distinct_labels_are_counted_but_not_binned() -> None:
     layout = Layout(baseline({"id": labels(f"id-{i}" for i in range(3000))}))
     part = layout.features["id"]

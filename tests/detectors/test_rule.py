@@ -6,13 +6,15 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from detectors import explain, lines
-from detectors.layout import Layout
+from detectors.layout import Layout, NumericLayout
 from detectors.reference import build_baseline
 from detectors.rule import Rule, judge, window_state
+from detectors.statistics import STATISTICS
 from detectors.windows import DAY_MS, HOUR_MS, WEEK_MS
 from schemas.baselines import Baseline
 from schemas.columns import Column
@@ -120,6 +122,22 @@ def test_a_scored_effect_lies_in_its_interval_and_above_its_noise(reference: Bas
     assert psi.interval[0] < psi.effect < psi.interval[1]
     assert ks.value > ks.line > ks.noise > 0
     assert found.tests["location"].value == pytest.approx(0.5, abs=0.1)
+
+
+def test_values_of_psi_and_ks_are_those_of_the_registry_and_every_result_travels(reference: Baseline) -> None:
+    rng = np.random.default_rng(17)
+    layout = Layout(reference)
+    counts = count(layout, rows(rng, 700, score=numbers(rng.standard_normal(700) + 0.1)), 700)
+    for verdict in Rule(reference, layout, HOURLY).score(counts, 700):
+        again = msgspec.json.decode(msgspec.json.encode(verdict), type=FeatureVerdict)
+        assert again == verdict
+        part = layout.features[verdict.feature]
+        if isinstance(part, NumericLayout):
+            known, cells = part.feature.counts.numpy(), counts[part.cells]
+            assert verdict.tests["ks"].value == pytest.approx(float(STATISTICS["ks"](known, cells)), abs=1e-15)
+        if "psi" in verdict.tests and part.kind == "numeric":
+            expected = float(STATISTICS["psi"](part.feature.bin_counts, verdict.counts))
+            assert verdict.tests["psi"].value == pytest.approx(expected, abs=1e-15)
 
 
 def test_a_tiny_shift_in_a_huge_window_is_measured_but_no_alarm() -> None:
