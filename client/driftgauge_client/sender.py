@@ -22,13 +22,29 @@ BREATH_S = 0.000_05
 
 
 def check_kafka(settings: Settings) -> None:
-    """Raise SettingsError when Kafka's library refuses the settings; no connection is needed."""
+    """Raise SettingsError when Kafka's library refuses the settings; no connection is needed.
+
+    Notes
+    -----
+    A producer is only ever made in a thread other than the main one: a signal handler's exception, SystemExit say,
+    would be lost inside confluent-kafka.
+    """
+    reasons: list[str] = []
+
+    def check() -> None:
+        try:
+            Producer(settings.producer_config(), logger=logger).purge()
+        except (KafkaException, TypeError, ValueError) as error:
+            reasons.append(error.args[0].str() if isinstance(error, KafkaException) else type(error).__name__)
+
+    thread = threading.Thread(target=check, name="driftgauge-client-check", daemon=True)
     try:
-        producer = Producer(settings.producer_config(), logger=logger)
-    except (KafkaException, TypeError, ValueError) as error:
-        reason = error.args[0].str() if isinstance(error, KafkaException) else type(error).__name__
-        raise SettingsError(f"kafka: {reason}") from None
-    producer.purge()
+        thread.start()
+    except RuntimeError:  # the interpreter ends: there are no new threads, and nothing to refuse any more
+        return
+    thread.join()
+    if reasons:
+        raise SettingsError(f"kafka: {reasons[0]}")
 
 
 class Sender:
@@ -42,6 +58,7 @@ class Sender:
         self._notices = notices
         self._topics = {"event": settings.events_topic, "feedback": settings.feedback_topic}
         self._unsent: deque[Message] = deque()
+        self._starting = threading.Lock()  # taken once, for good
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._fatal = False
@@ -57,14 +74,17 @@ class Sender:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
-        """Start the thread once. While the interpreter ends there can be none: `turn` does its work then."""
-        with self.turning:
-            if self._thread is None and not self._stopping:
-                self._thread = threading.Thread(target=self._run, name="driftgauge-client", daemon=True)
-                try:
-                    self._thread.start()
-                except RuntimeError:
-                    self._notices.say("thread", "no background thread can be started; rows are sent at flush or close")
+        """Start the thread once. While the interpreter ends there can be none: `settle` does its work then.
+
+        A signal handler may close the client in the middle of this: no lock the thread needs is held.
+        """
+        if self._stopping or not self._starting.acquire(blocking=False):
+            return
+        self._thread = threading.Thread(target=self._run, name="driftgauge-client", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._notices.say("thread", "no background thread can be started; rows are sent at flush or close")
 
     def _run(self) -> None:
         while not self._stopping:

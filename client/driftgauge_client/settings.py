@@ -60,14 +60,18 @@ class Settings:
         """Return the part of the buffer that may lie in Kafka's library, waiting for the broker."""
         return max(self.buffer_bytes // 4, MIB)
 
-    def producer_config(self) -> dict[str, KafkaValue]:
-        """Return librdkafka's settings: ours, then the user's."""
-        return {
+    def producer_config(self) -> dict[str, str]:
+        """Return librdkafka's settings: ours, then the user's.
+
+        As text: while confluent-kafka converts other values a signal's exception, SystemExit say, would be lost.
+        """
+        settings = {
             **_KAFKA_DEFAULTS,
             "queue.buffering.max.kbytes": self.in_flight_bytes // 1024 + 2 * MAX_MESSAGE_BYTES // 1024,
             **self.kafka,
             "bootstrap.servers": self.bootstrap_servers,
         }
+        return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in settings.items()}
 
 
 def read_settings(given: Mapping[str, object], environment: Mapping[str, str]) -> Settings:
@@ -84,6 +88,9 @@ def read_settings(given: Mapping[str, object], environment: Mapping[str, str]) -
     kafka = {**_kafka_of(environment), **(extra or {})}
     if own := _OWN & kafka.keys():
         raise SettingsError(f"kafka[{min(own)!r}]: the client sets its own callbacks; leave it out")
+    for name, value in kafka.items():
+        if not isinstance(value, (str, int, float)):
+            raise SettingsError(f"kafka[{name!r}]: expected text, a number or a bool, got {type(value).__name__}")
     servers = _text("bootstrap_servers", given, environment, str(kafka.pop("bootstrap.servers", "")))
     if not servers:
         raise SettingsError("bootstrap_servers: give it or set DRIFTGAUGE_BOOTSTRAP_SERVERS, for example kafka:9092")

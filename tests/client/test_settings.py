@@ -86,6 +86,7 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"kafka": {"error_cb": print}}, "error_cb"),
     ({"kafka": {"no.such.setting": 1}}, "no.such.setting"),
     ({"kafka": {"acks": "some"}}, "acks"),
+    ({"kafka": {"acks": None}}, "acks"),
 ]
 
 

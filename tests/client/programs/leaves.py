@@ -16,6 +16,8 @@ def log_100() -> None:
 
 
 way = sys.argv[1]
+if way in ("sigterm", "handler"):
+    driftgauge_client.configure()
 if way == "end":
     log_100()
 elif way == "raise":
