@@ -87,12 +87,6 @@ def store_of(settings: Settings, metrics: Metrics | None = None) -> ClickHouse:
     )
 
 
-class _Metrics(Metrics):
-    def tombstones(self, n_records: int) -> None: ...
-    def late_after_final(self, n_windows: int) -> None: ...
-    def state_lost(self, agent: str, n_records: int) -> None: ...
-
-
 class Parts:
     """What the roles with a Faust app share."""
 
@@ -100,7 +94,7 @@ class Parts:
         self.role, self.settings = role, settings
         self.n_partitions = preflight.check(settings, NEEDED[role])
         self.registry = CollectorRegistry()
-        self.metrics = _Metrics(self.registry)
+        self.metrics = Metrics(self.registry)
         self.outbox = Outbox(settings, leave)
         self.catalogue = Catalogue()
         self.app = build_app(role, settings, self.registry, self.outbox, port_of(role, settings))
@@ -109,7 +103,9 @@ class Parts:
     def follow_control(self) -> None:
         """Read the control topics to their end before the first record, and follow them."""
         names = [topics.BASELINES.name, topics.MONITORS.name]
-        self.app.before_start.append(Follower(self.settings, names, self.catalogue.update, on_failure=leave).start)
+        follower = Follower(self.settings, names, self.catalogue.update, on_failure=leave)
+        self.app.before_start.append(follower.start)
+        self.app.after_stop.append(follower.stop)
 
     def originating(self, topic: str, partition: int) -> Originating:
         """Return what numbers the outputs of one input partition."""
@@ -302,7 +298,7 @@ def forward(settings: Settings) -> RoleApp:
             try:
                 await forwarder.forward(record.value, header(record, "content-type"))
             except SpansRejected as error:
-                parts.outbox.put([parts.dead(record, "spans_rejected", str(error), keep_value=False)])
+                parts.outbox.put([parts.dead(record, error.reason, str(error), keep_value=False)])
         await parts.outbox.drained()
         return ""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,6 +14,7 @@ from detectors.blocks import BlockMeans
 from detectors.layout import Layout
 from detectors.windows import window_end, window_starts
 from schemas import evidence
+from schemas.arrays import concatenated
 from schemas.codec import decode_counts, encode_counts
 from schemas.columns import Batch, Times
 from streams.agents.vectors import parts
@@ -69,6 +70,20 @@ class _State(msgspec.Struct, array_like=True):
 _decode_state = msgspec.msgpack.Decoder(_State).decode
 
 
+class Seen(NamedTuple):
+    """Rows with the source's watermark before and after each of them."""
+
+    batch: Batch
+    before: Times
+    after: Times
+
+    def take(self, rows: Rows) -> Seen:
+        """Return the rows of a mask."""
+        if rows.all():
+            return self
+        return Seen(self.batch.take(rows), self.before[rows], self.after[rows])
+
+
 class ModelCounts:
     """State of one (source, model), a function of the source's records below a position.
 
@@ -93,35 +108,48 @@ class ModelCounts:
         self._blocks: list[evidence.Blocks] = []
         self.n_late = 0
 
-    def see(self, batch: Batch) -> Times:
-        """Move the watermark past the rows; return, per row, the watermark before it."""
-        before = np.maximum.accumulate(np.concatenate(([self.watermark], batch.times)))
-        self.watermark = int(before[-1])
-        self.record_time = max(self.record_time, int(batch.record_times.max(initial=-1)))
-        self.changes += 1
-        return before[:-1]
+    def see(self, batches: Sequence[Batch]) -> Iterator[Seen]:
+        """Move the watermark past the rows of several batches, in the order of their offsets.
 
-    def add(self, batch: Batch) -> None:
-        """Count the rows, each under the baseline and monitor effective at its window's start."""
-        before = self.see(batch)
+        How rows were put into batches must not matter, so the watermark runs over all of them by offset.
+        """
+        times = np.concatenate([batch.times for batch in batches])
+        order = np.argsort(np.concatenate([batch.offsets for batch in batches]), kind="stable")
+        watermarks: Times = np.maximum.accumulate(np.concatenate(([self.watermark], times[order])))
+        before, after = np.empty_like(times), np.empty_like(times)
+        before[order], after[order] = watermarks[:-1], watermarks[1:]
+        self.watermark = int(watermarks[-1])
+        self.record_time = max([self.record_time, *(int(batch.record_times.max(initial=-1)) for batch in batches)])
+        self.changes += 1
+        start = 0
+        for batch in batches:
+            end = start + len(batch.times)
+            yield Seen(batch, before[start:end], after[start:end])
+            start = end
+
+    def add(self, batches: Sequence[Batch]) -> None:
+        """Count the rows of a poll, each under the baseline and monitor effective at its window's start."""
         eras = self._catalogue.eras(self._model)
         if not eras:
             raise LookupError(f"{self._model} is counted and has no baseline in the control topic")
+        rows = list(self.see(batches))
         for era in eras:
-            inside = (batch.times >= era.start_ms) & (batch.times < era.end_ms)
-            if inside.all():
-                self._add(era, batch, before)
-                return
-            if inside.any():
-                self._add(era, batch.take(inside), before[inside])
+            on_time = []
+            for seen in rows:
+                inside = (seen.batch.times >= era.start_ms) & (seen.batch.times < era.end_ms)
+                if inside.any():
+                    on_time.append(self._add(era, seen.take(inside)))
+            if on_time:
+                self._add_blocks(era, on_time)
 
-    def _add(self, era: Era, batch: Batch, before: Times) -> None:
-        size, zone = era.baseline.window_ms, era.monitor.timezone
-        starts = window_starts(batch.times, size, zone)
+    def _add(self, era: Era, seen: Seen) -> Seen:
+        """Count rows of one era in their windows; return those that were not late."""
+        batch = seen.batch
+        starts = window_starts(batch.times, era.baseline.window_ms, era.monitor.timezone)
         known, which = np.unique(starts, return_inverse=True)
         layout = self._catalogue.layout(era.baseline)
         windows = [self._window(era, layout, batch.version, int(start)) for start in known]
-        late = before >= np.array([window.closes for window in windows])[which]
+        late = seen.before >= np.array([window.closes for window in windows])[which]
         for index, window in enumerate(windows):
             rows = which == index
             n_late = int((rows & late).sum())
@@ -131,9 +159,7 @@ class ModelCounts:
             rows &= ~late
             if window.counts is not None:
                 self._count(window, layout, batch if rows.all() else batch.take(rows))
-        on_time = batch if not late.any() else batch.take(~late)
-        if len(on_time.times):
-            self._add_blocks(era, layout, on_time)
+        return seen.take(~late)
 
     def _window(self, era: Era, layout: Layout, version: str, start: int) -> Window:
         key = Key(version, "", start, era.baseline.baseline_id, era.monitor.monitor_version)
@@ -154,12 +180,23 @@ class ModelCounts:
         if unseen := profile.unseen_levels(layout, batch.columns):
             window.unseen = profile.merge_unseen(window.unseen, unseen)
 
-    def _add_blocks(self, era: Era, layout: Layout, batch: Batch) -> None:
+    def _add_blocks(self, era: Era, on_time: Sequence[Seen]) -> None:
+        """Add to the block means. A block is stamped with the watermark at its last row.
+
+        So stamps of a source never decrease, and once the joint watermark is past one, all earlier
+        blocks of all sources are known: the detectors' order does not depend on who was faster.
+        """
         baseline_id = era.baseline.baseline_id
         means = self._means.get(("", baseline_id))
         if means is None:
-            means = self._means["", baseline_id] = BlockMeans(layout)
-        for feature, (times, values) in means.add(batch.columns, batch.times).items():
+            means = self._means["", baseline_id] = BlockMeans(self._catalogue.layout(era.baseline))
+        columns, after = on_time[0].batch.columns, on_time[0].after
+        if len(on_time) > 1:
+            columns, _ = concatenated([seen.batch for seen in on_time])
+            order = np.argsort(np.concatenate([seen.batch.offsets for seen in on_time]), kind="stable")
+            columns = {name: column.take(order) for name, column in columns.items()}
+            after = np.concatenate([seen.after for seen in on_time])[order]
+        for feature, (times, values) in means.add(columns, after).items():
             first = self._next_block.get(("", baseline_id, feature), 0)
             self._next_block["", baseline_id, feature] = first + len(times)
             self._blocks.append(
@@ -167,6 +204,13 @@ class ModelCounts:
                     "", feature, baseline_id, first, times.astype("<i8").tobytes(), values.astype("<i2").tobytes()
                 )
             )
+
+    def announcement(self, position: int) -> evidence.Partial | None:
+        """Return, once, what makes the judge wait for this source: it has rows of the model."""
+        if self._announced:
+            return None
+        self._announced = True
+        return evidence.Partial(self._source, position, self._model)
 
     def partials(self, position: int, now_ms: int | None) -> Iterator[evidence.Partial]:
         """Yield what the judge has not been told: closed windows that changed, blocks, the watermark.
@@ -186,15 +230,15 @@ class ModelCounts:
         reached = self.watermark + (now_ms - self.record_time if idle and now_ms is not None else 0)
         told = [self._told(key, window) for key, window in self._changed(reached)]
         boundary = any(self._advanced < t <= reached for w in self._windows.values() for t in (w.end, w.closes))
-        if not (told or self._blocks or boundary or not self._announced):
+        if not (told or self._blocks or boundary or self._advanced < 0):
             return
-        self._announced, self._advanced = True, max(self._advanced, reached)
+        self._advanced = max(self._advanced, reached)
         blocks, self._blocks = self._blocks, []
         records = list(_packed([counts for several in told for counts in several]))
         for counts in records[:-1]:
             yield evidence.Partial(self._source, position, self._model, counts)
         yield evidence.Partial(
-            self._source, position, self._model, records[-1] if records else [], blocks, max(reached, self._advanced), idle
+            self._source, position, self._model, records[-1] if records else [], blocks, self._advanced, idle
         )
         self._forget()
 

@@ -131,8 +131,9 @@ class ModelJudge:
 
     def finish(self) -> Iterator[Result | Alert]:
         """Judge every window that has rows: a replay has come to its end, nothing will follow."""
+        end = max((window.closes for window in self._state.windows.values()), default=-1)
         for source in self._state.sources.values():
-            source.watermark = max([source.watermark, *(w.closes for w in self._state.windows.values())])
+            source.watermark = max(source.watermark + 1, end)
         yield from self._advance([])
 
     def _merge(self, partial: Partial, counts: WindowCounts) -> tuple[str, int] | None:
@@ -312,7 +313,7 @@ class ModelJudge:
 
     def _feed(self, key: tuple[str, str, str], waiting: list[Pending]) -> None:
         times = np.concatenate([np.frombuffer(p.times, "<i8") for p in waiting])
-        if times.min() > self._state.joint:
+        if times.min() >= self._state.joint:
             return
         values = np.concatenate([np.frombuffer(p.values, "<i2") for p in waiting])
         names = sorted({p.source for p in waiting})
@@ -320,7 +321,7 @@ class ModelJudge:
         sources = np.repeat([names.index(p.source) for p in waiting], lengths)
         ordinals = np.concatenate([np.arange(p.first, p.first + n) for p, n in zip(waiting, lengths, strict=True)])
         order = np.lexsort((ordinals, sources, times))
-        ready = order[times[order] <= self._state.joint]
+        ready = order[times[order] < self._state.joint]
         detector = self._detector(key)
         if detector is not None:
             self._run(key, detector, times[ready], values[ready])

@@ -79,6 +79,7 @@ class LearnStage:
         self._max_features = max_features
         self._state = _State({}, {})
         self._counts: dict[tuple[str, str], ModelCounts] = {}
+        self._announced: list[evidence.Partial] = []
         self._changes = 0
         self._position = 0
 
@@ -86,17 +87,19 @@ class LearnStage:
         """Take forwarded rows, each once: a record that was forwarded twice has an old origin."""
         self._changes += 1
         self._position = records[-1].offset + 1
+        learned: dict[tuple[str, str], list[Batch]] = {}
         for source, batch in self._batches(records, self._state.seen):
             model = self._state.models.get(batch.model)
             if model is None:
                 model = self._state.models[batch.model] = _Model(int(batch.offsets[0]), {})
             if model.learned:
-                self._count(source, batch)
+                learned.setdefault((batch.model, source), []).append(batch)
                 continue
             minutes, counts = np.unique(batch.times // MINUTE_MS, return_counts=True)
             for minute, n in zip(minutes.tolist(), counts.tolist(), strict=True):
                 model.minutes[minute] = model.minutes.get(minute, 0) + n
             model.newest = max(model.newest, int(batch.times.max()))
+        self._count(learned)
         return []
 
     def _batches(self, records: Sequence[Record], seen: dict[str, int]) -> Iterator[tuple[str, Batch]]:
@@ -169,8 +172,10 @@ class LearnStage:
             model.published = True
             return outputs  # rows are counted once it is read back from the control topic: then it is durable
         model.learned, model.minutes = True, {}
+        by_source: dict[tuple[str, str], list[Batch]] = {}
         for source, batch in mine:
-            self._count(source, batch)
+            by_source.setdefault((name, source), []).append(batch)
+        self._count(by_source)
         return []
 
     def _learn(self, name: str, mine: list[tuple[str, Batch]], boundary: int) -> list[Output]:
@@ -195,23 +200,25 @@ class LearnStage:
         offset = self._position - 1
         return [self._out.output(offset, topic, key, value) for topic, key, value in records_of(baseline, boundary)]
 
-    def _count(self, source: str, batch: Batch) -> None:
-        counts = self._counts.get((batch.model, source))
-        if counts is None:
-            counts = self._counts[batch.model, source] = ModelCounts(
-                f"{self._source}<{source}", batch.model, self._catalogue
-            )
-        counts.add(batch)
-        self._metrics.rows(batch.model, len(batch.times), counts.watermark)
+    def _count(self, forwarded: Mapping[tuple[str, str], list[Batch]]) -> None:
+        """Count rows by (model, partition they came from), each a source of its own."""
+        for (model, source), batches in forwarded.items():
+            counts = self._counts.get((model, source))
+            if counts is None:
+                counts = self._counts[model, source] = ModelCounts(f"{self._source}<{source}", model, self._catalogue)
+            if (announcement := counts.announcement(0)) is not None:
+                self._announced.append(announcement)
+            counts.add(batches)
+            self._metrics.rows(model, sum(len(batch.times) for batch in batches), counts.watermark)
 
     def flush(self, now_ms: int, *, caught_up: bool) -> list[Output]:
         """Return what the judge has not been told yet; a forwarded source is idle once nothing more comes."""
         passed = now_ms if caught_up else None
-        return [
-            self._out.output(max(0, self._position - 1), topics.EVIDENCE.name, model, evidence.encode(partial))
-            for (model, _), counts in self._counts.items()
-            for partial in counts.partials(self._position, passed)
-        ]
+        told, self._announced = self._announced, []
+        for counts in self._counts.values():
+            told += counts.partials(self._position, passed)
+        offset = max(0, self._position - 1)
+        return [self._out.output(offset, topics.EVIDENCE.name, one.model, evidence.encode(one)) for one in told]
 
     def before_checkpoint(self) -> None:
         """Nothing waits for a checkpoint."""

@@ -82,31 +82,40 @@ class ProfileStage:
         self._metrics.tombstones(decoded.n_tombstones)
         learning: set[int] = set()
         models: dict[int, str] = {}
-        for batch in decoded.batches:
-            good = self._guarded(batch, rejected)
-            if not len(good.times):
-                continue
-            counts = self._models.get(good.model)
+        announced: list[Output] = []
+        for model, batches in self._by_model(decoded.batches, rejected).items():
+            counts = self._models.get(model)
             if counts is None:
                 if len(self._models) >= self._max_models:
-                    everything = np.ones(len(good.times), bool)
-                    reject_rows(good, everything, "too_many_models", f"more than {self._max_models} models", rejected)
+                    _reject_all(batches, "too_many_models", f"more than {self._max_models} models", rejected)
                     continue
-                counts = self._models[good.model] = ModelCounts(self._source, good.model, self._catalogue)
-            if good.model in self._counting:
+                counts = self._models[model] = ModelCounts(self._source, model, self._catalogue)
+            if model in self._counting:
+                announcement = counts.announcement(int(batches[0].offsets[0]))
+                if announcement is not None:
+                    announced.append(self._evidence(announcement))
                 late = counts.n_late
-                counts.add(good)
-                self._metrics.rows(good.model, len(good.times), counts.watermark)
-                self._metrics.late_rows(good.model, counts.n_late - late)
+                counts.add(batches)
+                self._metrics.rows(model, sum(len(batch.times) for batch in batches), counts.watermark)
+                self._metrics.late_rows(model, counts.n_late - late)
             else:
-                counts.see(good)
-                offsets = set(np.unique(good.offsets).tolist())
+                list(counts.see(batches))
+                offsets = {int(offset) for batch in batches for offset in np.unique(batch.offsets)}
                 learning |= offsets
-                models.update(dict.fromkeys(offsets, good.model))
+                models.update(dict.fromkeys(offsets, model))
         self._record_time = max(self._record_time, records[-1].timestamp or -1)
         self._position = records[-1].offset + 1
         self._changes += 1
-        return self._outputs(records, learning, models, rejected)
+        return [*announced, *self._outputs(records, learning, models, rejected)]
+
+    def _by_model(self, batches: Sequence[Batch], rejected: list[Rejected]) -> dict[str, list[Batch]]:
+        """Group the batches by model, without rows from the future."""
+        models: dict[str, list[Batch]] = {}
+        for batch in batches:
+            good = self._guarded(batch, rejected)
+            if len(good.times):
+                models.setdefault(batch.model, []).append(good)
+        return models
 
     def _guarded(self, batch: Batch, rejected: list[Rejected]) -> Batch:
         """Reject rows from the future: no watermark may pass the record's own time by more than the guard."""
@@ -201,6 +210,11 @@ class ProfileStage:
     def models(self) -> Iterable[str]:
         """Return the models this partition has seen."""
         return self._models.keys()
+
+
+def _reject_all(batches: Sequence[Batch], reason: str, detail: str, rejected: list[Rejected]) -> None:
+    for batch in batches:
+        reject_rows(batch, np.ones(len(batch.times), bool), reason, detail, rejected)
 
 
 def dead_output(out: Originating, record: Record, why: Rejected, stage: str, *, keep_value: bool) -> Output:

@@ -111,7 +111,7 @@ def _file(run: Replay, file: Path, model: str, columns: Roles) -> list[Result | 
     with _progress() as progress:
         task = progress.add_task(file.name, total=table.num_rows)
         for record in events_of(table, complete(table, columns), model):
-            outcome += run.add([record])
+            outcome += [*run.add([record]), *run.judge()]
             progress.update(task, completed=run.metrics.n_rows)
     if not table.num_rows:
         raise FileError(f"{file}: there are no rows")
@@ -122,8 +122,9 @@ async def _topic(run: Replay, model: str, from_: datetime | None, to: datetime |
     outcome: list[Result | Alert] = []
     with _progress() as progress:
         task = progress.add_task(topics.EVENTS.name, total=None)
-        async for records in records_between(load(), topics.EVENTS.name, _ms(from_), _ms(to)):
-            outcome += [item for item in run.add(records) if item.model == model]
+        async for turn in records_between(load(), topics.EVENTS.name, _ms(from_), _ms(to)):
+            made = [item for records in turn for item in run.add(records)] + list(run.judge())
+            outcome += [item for item in made if item.model == model]
             progress.update(task, completed=run.metrics.n_rows)
     return outcome
 

@@ -49,6 +49,7 @@ class Held:
     def __init__(self, stage: Stage, position: int, pointer: Pointer | None) -> None:
         self.stage = stage
         self.position = position
+        self.begun = True
         self.pointer = pointer
         self.committed = position
         self.attempts = pointer.attempts if pointer else 0
@@ -107,6 +108,7 @@ class StatefulAgent:
 
     async def _apply(self, held: Held, records: Sequence[Record]) -> None:
         outputs = held.stage.update(records)
+        held.begun = True
         held.position = records[-1].offset + 1
         self._outbox.put(outputs)
         await self._read_again(records[0].partition, held)
@@ -141,14 +143,25 @@ class StatefulAgent:
         """Send what is worth showing now."""
         async with self._lock:
             now_ms = int(time.time() * 1000)
+            if not self._begun():
+                return
             for partition, held in self.held.items():
                 await self._read_again(partition, held)
                 caught_up = held.position >= (private.highwater(self.app, self.topic, partition) or 0)
                 self._outbox.put(held.stage.flush(now_ms, caught_up=caught_up))
 
-    async def checkpoint(self) -> None:
+    def _begun(self) -> bool:
+        """Tell whether every partition with a backlog has had its first turn.
+
+        Before that nothing is told to the judge: it would not know yet which sources to wait for.
+        """
+        return all(held.begun for held in self.held.values())
+
+    async def checkpoint(self, *, at_once: bool = False) -> None:
         """Checkpoint every partition that has moved."""
         async with self._lock:
+            if not (at_once or self._begun()):
+                return
             for partition, held in list(self.held.items()):
                 if held.position != held.committed or held.pointer is None:
                     await self._checkpoint(partition, held)
@@ -169,7 +182,7 @@ class StatefulAgent:
     async def release(self) -> None:
         """Checkpoint and drop everything: the partitions go to somebody else."""
         try:
-            await self.checkpoint()
+            await self.checkpoint(at_once=True)
         except KafkaError as error:  # fenced: another worker owns them, ours is worth nothing
             log.warning("%s: fenced, state dropped: %s", self.name, error)
         async with self._lock:
@@ -189,7 +202,8 @@ class StatefulAgent:
             try:
                 for partition in wanted:
                     first, end = await bounds(consumer, TopicPartition(self.topic, partition))
-                    self.held[partition] = await self._restored(partition, commits.get(partition), first, end)
+                    held = self.held[partition] = await self._restored(partition, commits.get(partition), first, end)
+                    held.begun = held.position >= end
             finally:
                 await consumer.stop()
 

@@ -75,7 +75,7 @@ class Replay:
         self._offset = 0
 
     def add(self, records: Sequence[Record]) -> Iterator[Result | Alert]:
-        """Take records of one partition in offset order; yield what they lead to."""
+        """Take records of one partition in offset order; `judge` tells what they lead to."""
         place = (records[0].topic, records[0].partition)
         profile = self._profiles.get(place)
         if profile is None:
@@ -83,8 +83,12 @@ class Replay:
             profile = ProfileStage(f"{place[0]}/{place[1]}", self._catalogue, out, self.metrics)
             profile.before_checkpoint()
             self._profiles[place] = profile
-        profile.update(records)
-        yield from self._judged(profile.flush(0, caught_up=False))
+        yield from self._judged(profile.update(records))
+
+    def judge(self) -> Iterator[Result | Alert]:
+        """Judge the windows that all partitions have passed; call when each has had its turn."""
+        for profile in self._profiles.values():
+            yield from self._judged(profile.flush(0, caught_up=False))
 
     def finish(self) -> Iterator[Result | Alert]:
         """Judge what is left: nothing follows the last record."""

@@ -16,10 +16,11 @@ from streams.settings import Settings
 MAX_RECORDS = 5_000
 
 
-async def records_between(settings: Settings, topic: str, from_ms: int | None, to_ms: int | None) -> AsyncIterator[list[Record]]:
-    """Yield records of one partition at a time whose Kafka timestamps lie in [from_ms, to_ms).
+async def records_between(settings: Settings, topic: str, from_ms: int | None, to_ms: int | None) -> AsyncIterator[list[list[Record]]]:
+    """Yield rounds: the next records of each partition, Kafka timestamps in [from_ms, to_ms).
 
-    Partitions are read side by side; the range ends at what was the end when reading began.
+    A partition has its turn in every round until it has ended; the range ends at what was the end
+    when reading began.
 
     Raises
     ------
@@ -40,16 +41,16 @@ async def records_between(settings: Settings, topic: str, from_ms: int | None, t
         for tp, (start, _) in ranges.items():
             consumer.seek(tp, start)
         left = {tp for tp, (start, end) in ranges.items() if start < end}
-        consumer.pause(*(set(tps) - left))
         while left:
-            for tp, records in (await consumer.getmany(timeout_ms=1000, max_records=MAX_RECORDS)).items():
+            turn = []
+            for tp in sorted(left):
                 end = ranges[tp][1]
-                wanted = [record for record in records if record.offset < end]
-                if wanted:
-                    yield wanted
-                if records[-1].offset + 1 >= end:
+                records = (await consumer.getmany(tp, timeout_ms=5_000, max_records=MAX_RECORDS)).get(tp, [])
+                if wanted := [record for record in records if record.offset < end]:
+                    turn.append(wanted)
+                if records and records[-1].offset + 1 >= end:
                     left.discard(tp)
-                    consumer.pause(tp)
+            yield turn
     finally:
         await consumer.stop()
 

@@ -134,6 +134,27 @@ SINK_RETRIES = Metric(
     "Sends repeated because a destination did not take them.",
     "Run `driftgauge doctor`; nothing is lost while it grows, but that role falls behind.",
 )
+TOMBSTONES = Metric(
+    "tombstones_total",
+    "counter",
+    (),
+    "Records without a value, passed over.",
+    "Harmless; a producer deletes keys of a topic that is not compacted.",
+)
+LATE_AFTER_FINAL = Metric(
+    "late_after_final_total",
+    "counter",
+    (),
+    "Counts that came for windows the judge keeps no more.",
+    "Bring history in with `driftgauge replay`, not through the live topics.",
+)
+STATE_LOST = Metric(
+    "state_lost_records_total",
+    "counter",
+    ("agent",),
+    "Records whose effect on the state could not be restored.",
+    "Windows of that time are incomplete: replay them. Check the retention of the input and snapshot topics.",
+)
 LAST_EVENT = Metric(
     "last_event_timestamp_seconds",
     "gauge",
@@ -187,6 +208,9 @@ ALL: tuple[Metric, ...] = (
     CHECKPOINT_BYTES,
     DEAD_LETTERS,
     SINK_RETRIES,
+    TOMBSTONES,
+    LATE_AFTER_FINAL,
+    STATE_LOST,
     LAST_EVENT,
     PERFORMANCE,
     LLM_TOKENS,

@@ -121,6 +121,18 @@ class Metrics:
         """Count one repeated send."""
         self._counters[metrics.SINK_RETRIES.name].labels(self._word("sink", sink)).inc()
 
+    def tombstones(self, n_records: int) -> None:
+        """Count records without a value."""
+        self._counters[metrics.TOMBSTONES.name].inc(n_records)
+
+    def late_after_final(self, n_windows: int) -> None:
+        """Count counts that came for windows nobody keeps any more."""
+        self._counters[metrics.LATE_AFTER_FINAL.name].inc(n_windows)
+
+    def state_lost(self, agent: str, n_records: int) -> None:
+        """Count records whose effect on an agent's state is lost."""
+        self._counters[metrics.STATE_LOST.name].labels(agent).inc(n_records)
+
     def observe_alert(self, alert: Alert) -> None:
         """Take one state of an alert; a state seen before or overtaken changes nothing."""
         known = self._episodes.get(alert.episode_id)
