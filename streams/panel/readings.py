@@ -64,6 +64,7 @@ class Readings:
         self._live = live
         self._timeout_s = timeout_s
         self._keep_s = keep_s
+        self._failing = False  # logged when it changes, not at every question
         self._asked: OrderedDict[tuple[Any, ...], tuple[float, asyncio.Task[Reading[Any]]]] = OrderedDict()
 
     async def newest(self, run_id: str = LIVE) -> Reading[Result]:
@@ -124,12 +125,18 @@ class Readings:
     async def _read(self, read: Callable[[], Awaitable[Sequence[T]]]) -> Reading[T]:
         try:
             async with asyncio.timeout(self._timeout_s):
-                return Reading(list(await read()))
+                items = list(await read())
+            if self._failing:
+                log.info("history is available again")
+            self._failing = False
+            return Reading(items)
         except TimeoutError:
             problem = f"the store did not answer within {self._timeout_s:g} s"
         except Exception as error:  # the page must open whatever the store does
-            log.warning("history unavailable: %s: %s", type(error).__name__, error)
             problem = f"the store cannot be read ({type(error).__name__})"
+            if not self._failing:
+                log.warning("history unavailable: %s: %s", type(error).__name__, error)
+        self._failing = True
         return Reading([], problem)
 
 

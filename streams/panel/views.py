@@ -97,12 +97,15 @@ def strength(test: Test) -> float | None:
 
 
 def strongest(verdict: FeatureVerdict) -> tuple[str, Test | None, float | None]:
-    """Return the name, the test and the strength of the test that says most; None before anything was judged."""
+    """Return the name, the test and the strength of the test that says most; None before anything was judged.
+
+    Growth counts only once it drifted: it is the largest gain of many cells, which noise alone brings near its line.
+    """
     if verdict.verdict not in ("ok", "drift"):
         return "", None, None
     best: tuple[str, Test | None, float | None] = ("", None, None)
     for name, test in verdict.tests.items():
-        reached = strength(test)
+        reached = strength(test) if test.drifted or name != "growth" else None
         if reached is not None and (best[2] is None or reached > best[2]):
             best = (name, test, reached)
     return best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from html.parser import HTMLParser
 from typing import Any
 
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter
 from yarl import URL
 
 from streams.panel.live import Hub
+from streams.panel.readings import Readings
 from streams.panel.words import feature_path, model_path
 from tests.panel.conftest import Client, Start
 from tests.panel.story import Story, StoryHistory, car_loan, episode, one_result
@@ -329,3 +331,19 @@ async def test_an_overview_of_200_models_of_50_features_takes_under_a_second(sta
     found = await page(client, "/")
     assert time.monotonic() - began < 1
     assert "29 of 200 models drifting" in found.text
+
+
+async def test_a_failing_store_is_logged_once_and_so_is_its_return(
+    start: Start, history: StoryHistory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.panel.server.Readings", partial(Readings, keep_s=0.0))
+    caplog.set_level("INFO", "streams.panel.readings")
+    client = await start()
+    history.failure = RuntimeError("down")
+    for _ in range(3):
+        await data(client, "/api/models")
+    history.failure = None
+    for _ in range(3):
+        await data(client, "/api/models")
+    said = [record.getMessage() for record in caplog.records if record.name == "streams.panel.readings"]
+    assert said == ["history unavailable: RuntimeError: down", "history is available again"]

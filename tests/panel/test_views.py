@@ -9,7 +9,7 @@ import pytest
 from schemas import results
 from streams.panel import words
 from streams.panel.distributions import bins_of
-from streams.panel.views import feature_rows, heat_map, strength, summarise
+from streams.panel.views import feature_rows, heat_map, strength, strongest, summarise
 from tests.panel.story import START_MS, car_loan, one_result
 
 
@@ -30,6 +30,18 @@ from tests.panel.story import START_MS, car_loan, one_result
 )
 def test_strength_is_0_at_noise_and_1_at_the_line(test: results.Test, expected: float | None) -> None:
     assert strength(test) == (None if expected is None else pytest.approx(expected))
+
+
+def test_growth_that_did_not_drift_says_nothing_of_strength() -> None:
+    growth = results.Test(0.0173, 0.0049, 0.0173, 0.0124)
+    psi = results.Test(0.02, 0.01, 0.05, 0.01)
+    calm = results.FeatureVerdict("a", "ok", tests={"growth": growth, "psi": psi})
+    name, _, reached = strongest(calm)
+    assert name == "psi"
+    assert reached == pytest.approx(0.25)
+    grown = results.Test(0.0373, 0.0049, 0.0173, 0.0324, None, True)
+    drifted = results.FeatureVerdict("a", "drift", tests={"growth": grown, "psi": psi})
+    assert strongest(drifted)[0] == "growth"
 
 
 def test_a_feature_shows_the_finest_scale_that_drifts() -> None:
