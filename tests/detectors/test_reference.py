@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.errors import DetectorError, UnusableReference
+from detectors.features import EDGE_LEVELS, choose_knots
 from detectors.layout import Layout
-from detectors.reference import EDGE_LEVELS, build_baseline, choose_knots
+from detectors.reference import build_baseline
 from detectors.windows import MINUTE_MS
 from schemas import baselines
 from schemas.baselines import IncompatibleBaseline
