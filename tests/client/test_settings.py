@@ -9,6 +9,7 @@ from typing import Any
 import driftgauge_client
 import pytest
 from driftgauge_client import Client, Settings, SettingsError
+from driftgauge_client.notices import Notices
 from driftgauge_client.settings import EVENTS_TOPIC, FEEDBACK_TOPIC, read_settings
 
 from schemas import topics
@@ -21,6 +22,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     driftgauge_client.close(0)
     monkeypatch.delenv("DRIFTGAUGE_BOOTSTRAP_SERVERS", raising=False)
     monkeypatch.setattr("driftgauge_client.default._n_refused", 0)
+    monkeypatch.setattr("driftgauge_client.default._notices", Notices())
     yield
     driftgauge_client.close(0)
 
