@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.float64] | NDArray[np.float32]
 Codes = NDArray[np.int32]
 Times = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 
 class Column(NamedTuple):
@@ -24,24 +25,38 @@ class Column(NamedTuple):
         Shape (rows,), index into `levels`; -1 where the value is missing or not a label.
         None when no value of the column is a label.
     levels
-        The labels that occur, in order of first occurrence.
+        The labels that occur, each once (`take` keeps them all).
     n_invalid
         How many values were neither a number, a label nor missing (objects, lists).
+    invalid
+        Shape (rows,), which values these are; None where there are none, or where only their number is known.
     """
 
     numbers: Numbers | None = None
     codes: Codes | None = None
     levels: tuple[str, ...] = ()
     n_invalid: int = 0
+    invalid: Mask | None = None
+
+    @classmethod
+    def of_invalid(cls, invalid: Mask) -> Column:
+        """Return a column without numbers and labels whose marked values are invalid, the others missing."""
+        return cls(np.full(len(invalid), np.nan)).with_invalid(invalid)
+
+    def with_invalid(self, invalid: Mask) -> Column:
+        """Return the column with these values marked as invalid."""
+        n_invalid = int(np.count_nonzero(invalid))
+        return self._replace(n_invalid=n_invalid, invalid=invalid if n_invalid else None)
 
     def take(self, rows: Any) -> Column:
-        """Return the column at the given row indices or mask."""
-        return Column(
+        """Return the column at the given row indices, slice or mask."""
+        column = Column(
             None if self.numbers is None else self.numbers[rows],
             None if self.codes is None else self.codes[rows],
             self.levels,
             self.n_invalid,
         )
+        return column if self.invalid is None else column.with_invalid(self.invalid[rows])
 
 
 class Batch(NamedTuple):
@@ -63,8 +78,10 @@ class Batch(NamedTuple):
     record_times: Times = np.empty(0, np.int64)
 
     def take(self, rows: Any) -> Batch:
-        """Return the batch at the given row indices or mask."""
-        ids = None if self.ids is None else np.array(self.ids, object)[rows].tolist()
+        """Return the batch at the given row indices, slice or mask."""
+        ids = self.ids
+        if ids is not None:
+            ids = ids[rows] if isinstance(rows, slice) else np.array(ids, object)[rows].tolist()
         columns = {name: column.take(rows) for name, column in self.columns.items()}
         return self._replace(
             times=self.times[rows],

@@ -1,83 +1,55 @@
 """Inference events: one JSON row, JSON columns or one Arrow IPC stream, all to column batches.
 
-A consumer hands over the records of one partition in offset order; what comes back is one
-`Batch` per model and version (and encoding), and a `Rejected` for everything that could not be
-used. One bad record never takes a good one with it. From here on no code is per row.
+A consumer hands over the records of one partition in offset order; what comes back are batches in
+which the rows of every model stand in that order, and a `Rejected` for everything that could not
+be used. One bad record never takes a good one with it. From here on no code is per row.
 """
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Sequence
-from datetime import datetime
-from itertools import chain, repeat
+from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise
 from operator import attrgetter, itemgetter
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import pyarrow as pa
-from msgspec import Meta
 
 from schemas.arrays import (
+    MAX_CLASSES,
     BadTimesError,
     classes_columns,
     column_of,
     column_of_arrow,
+    concatenated,
     epoch_ms,
     epoch_ms_of_arrow,
     prediction_columns,
 )
 from schemas.columns import Batch, Column
-from schemas.records import Record, Rejected, header
+from schemas.messages import ARROW, MAX_ROWS, Event, EventColumns, EventRow, EventTable, parse
+from schemas.records import Record, Rejected
 
-ARROW = "application/vnd.apache.arrow.stream"
-MAX_ROWS = 20_000
+__all__ = [
+    "ARROW",
+    "DERIVED",
+    "MAX_ROWS",
+    "Decoded",
+    "EventColumns",
+    "EventRow",
+    "decode",
+    "feature_column",
+    "reject_rows",
+]
+
 MIN_TIME_MS = 100_000_000_000
 MAX_TIME_MS = 7_258_118_400_000
 DERIVED = frozenset({"prediction", "confidence", "entropy", "latency_ms", "error"})
+SPARSE_CELLS = 100_000
 
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Time = int | Annotated[datetime, Meta(tz=True)]
-
-
-class EventRow(msgspec.Struct, frozen=True):
-    """One inference. `time` is RFC 3339 with an offset or integer epoch milliseconds."""
-
-    model: Name
-    time: Time
-    features: dict[str, Any]
-    version: str = ""
-    id: str | int | None = None
-    prediction: Any = None
-    latency_ms: float | None = None
-    error: str | bool | None = None
-    slices: dict[str, Any] = {}
-    entity: str | int | None = None
-    feature_version: str | None = None
-    metadata: dict[str, Any] = {}
-
-
-class EventColumns(msgspec.Struct, frozen=True):
-    """A micro-batch of inferences of one model and version: lists of equal length."""
-
-    model: Name
-    times: list[Time]
-    columns: dict[str, list[Any]]
-    version: str = ""
-    ids: list[str | int | None] | None = None
-    predictions: list[Any] | None = None
-    latencies_ms: list[float | None] | None = None
-    errors: list[str | bool | None] | None = None
-    slices: dict[str, list[Any]] = {}
-    entities: list[Any] | None = None
-    feature_versions: list[str | None] | None = None
-    metadata: list[Any] | None = None
-
-
-_row = msgspec.json.Decoder(EventRow)
-_columns = msgspec.json.Decoder(EventColumns)
+Pair = tuple[Record, Any]
+Group = tuple[Any, ...]
 
 
 class Decoded(NamedTuple):
@@ -88,10 +60,6 @@ class Decoded(NamedTuple):
     n_tombstones: int
 
 
-class _Bad(Exception):
-    """One record cannot be used: (reason, detail)."""
-
-
 def decode(records: Sequence[Record], *, max_features: int = 2_000) -> Decoded:
     """Decode the records of one partition.
 
@@ -100,130 +68,85 @@ def decode(records: Sequence[Record], *, max_features: int = 2_000) -> Decoded:
     records
         In offset order. A record without a value is a tombstone: counted and skipped.
     max_features
-        A message with more columns than this is rejected.
+        A message with more features than this is rejected.
 
     Returns
     -------
     Decoded
-        Within one model and version, rows stand in offset order.
+        Taken one after another, the batches have the rows of each model in offset order, whatever
+        its versions, encodings and sets of features.
     """
     rejected: list[Rejected] = []
     values = [record for record in records if record.value is not None]
-    messages = _messages(values, rejected)
-    batches = []
-    for group, run in _runs(messages).items():
-        batches += _batches(group, run, rejected, max_features)
+    by_model: dict[str, list[Batch]] = defaultdict(list)
+    for group, run in _groups(parse(values, max_features, rejected)).items():
+        for batch in _batches(group, run, rejected):
+            by_model[batch.model].append(batch)
+    batches = [batch for several in by_model.values() for batch in _in_order(several)]
+    batches.sort(key=_first_offset)
     return Decoded(batches, rejected, len(records) - len(values))
 
 
-def _runs(messages: list[tuple[Record, Any]]) -> dict[tuple[Any, ...], list[Any]]:
-    """Group messages that make one batch; within a model and version their order stays."""
-    kinds = list(map(type, map(itemgetter(1), messages)))
-    names = [message.features if kind is EventRow else message.columns for kind, (_, message) in zip(kinds, messages, strict=True)]
-    models = map(attrgetter("model", "version"), map(itemgetter(1), messages))
-    keys = list(zip(models, kinds, map(tuple, names), strict=True))
-    if len(set(keys)) == 1:
-        return {keys[0]: messages}
-    runs: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
-    last: dict[tuple[str, str], tuple[Any, ...]] = {}
-    for n, (key, pair) in enumerate(zip(keys, messages, strict=True)):
-        if last.get(key[0], ())[:3] != key:
-            last[key[0]] = (*key, n)
-        runs[last[key[0]]].append(pair)
-    return runs
+def feature_column(name: str) -> str:
+    """Return the column of a user's feature: kept apart from a derived series of the same name.
+
+    >>> feature_column("income"), feature_column("error")
+    ('income', 'features.error')
+    """
+    bare = name
+    while bare.startswith("features."):
+        bare = bare.removeprefix("features.")
+    return f"features.{name}" if bare in DERIVED or bare.startswith("prediction.") else name
 
 
-def _messages(records: list[Record], rejected: list[Rejected]) -> list[tuple[Record, Any]]:
-    """Parse every record; rows that are plain JSON take a path without Python code per record."""
-    if not any(map(attrgetter("headers"), records)):
-        try:
-            return list(zip(records, map(_row.decode, map(attrgetter("value"), records)), strict=True))
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            pass
-    messages = []
-    for record in records:
-        try:
-            messages.append((record, _parse(record)))
-        except _Bad as bad:
-            rejected.append(Rejected(record.offset, *bad.args))
-    return messages
+def _first_offset(batch: Batch) -> int:
+    return int(batch.offsets[0])
 
 
-def _parse(record: Record) -> Any:
-    value = record.value or b""
-    content_type = (header(record, "content-type") or "").split(";")[0].strip().lower()
-    if content_type == ARROW or (not content_type and value[:4] == b"\xff\xff\xff\xff"):
-        return _arrow(value)
-    if content_type not in ("", "application/json", "application/octet-stream"):
-        raise _Bad("unknown_content_type", f"content-type {content_type[:80]!r}; send application/json or {ARROW}")
-    decoders = (_columns, _row) if b'"columns"' in value else (_row, _columns)
-    try:
-        return decoders[0].decode(value)
-    except msgspec.ValidationError as error:
-        try:
-            return decoders[1].decode(value)
-        except msgspec.DecodeError:
-            reason = "missing_field" if "missing required" in str(error) else "wrong_type"
-            raise _Bad(reason, str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return _lenient(value, error, decoders[0])
+def _groups(messages: list[tuple[Record, Event]]) -> dict[Group, list[Pair]]:
+    """Group messages that have the same model, version, form, features and classes."""
+    groups: dict[Group, list[Pair]] = defaultdict(list)
+    for pair in messages:
+        message = pair[1]
+        kind = type(message)
+        if isinstance(message, EventRow):
+            given = message.prediction
+            names = tuple(message.features)
+            classes = tuple(sorted(given)) if type(given) is dict else ()
+        elif isinstance(message, EventColumns):
+            names = tuple(message.columns)
+            classes = _classes(message.predictions or ())
+        else:
+            names, classes = tuple(map(str, message.table.schema)), ()
+        groups[message.model, message.version, kind, names, classes].append(pair)
+    return groups
 
 
-def _lenient(value: bytes, error: Exception, decoder: Any) -> Any:
-    """Accept the NaN and Infinity that many JSON writers emit; everything else stays an error."""
-    try:
-        return msgspec.convert(json.loads(value), decoder.type, strict=True)
-    except (ValueError, RecursionError):
-        raise _Bad("not_json", str(error)) from None
+def _classes(predictions: Sequence[Any]) -> tuple[str, ...]:
+    if dict not in set(map(type, predictions)):
+        return ()
+    return tuple(sorted(set(chain.from_iterable(one for one in predictions if type(one) is dict))))
 
 
-class _Table(msgspec.Struct, frozen=True):
-    """An Arrow message, shaped like the JSON ones for grouping."""
-
-    model: str
-    version: str
-    table: Any
-    columns: dict[str, Any]
-
-
-def _arrow(value: bytes) -> _Table:
-    try:
-        with pa.ipc.open_stream(pa.py_buffer(value)) as reader:
-            table = reader.read_all()
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise _Bad("arrow_invalid", str(error)[:300]) from None
-    metadata = {k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in (table.schema.metadata or {}).items()}
-    model = metadata.get("model", "")
-    if not 0 < len(model) <= 200:
-        raise _Bad("missing_field", "the Arrow schema's metadata needs `model` (1 to 200 characters)")
-    if "time" not in table.column_names:
-        raise _Bad("missing_field", "the Arrow stream needs a column `time`")
-    if len(set(table.column_names)) != table.num_columns:
-        raise _Bad("wrong_type", "the Arrow stream names a column twice")
-    return _Table(model, metadata.get("version", ""), table, dict.fromkeys(map(str, table.schema)))
-
-
-def _batches(
-    group: tuple[Any, ...], run: list[tuple[Record, Any]], rejected: list[Rejected], max_features: int
-) -> list[Batch]:
-    """Turn a run of alike messages into one batch; when that fails, one by one to isolate the bad."""
-    (model, version), kind, names = group[:3]
+def _batches(group: Group, run: list[Pair], rejected: list[Rejected]) -> list[Batch]:
+    """Turn a run of alike messages into one batch; when that fails, by halves to isolate the bad."""
     records, messages = zip(*run, strict=True)
     try:
-        if len(names) > max_features:
-            raise _Bad("too_many_features", f"{len(names)} features; the limit is {max_features}")
-        times, columns, ids, lengths = _BUILD[kind](messages, names)
-    except (_Bad, BadTimesError) as bad:
+        times, columns, ids, lengths = _BUILD[group[2]](messages, group[3])
+    except (BadTimesError, pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         if len(run) > 1:
-            return [batch for pair in run for batch in _batches(group, [pair], rejected, max_features)]
-        rejected.append(Rejected(records[0].offset, *bad.args))
+            half = len(run) // 2
+            return _batches(group, run[:half], rejected) + _batches(group, run[half:], rejected)
+        why = error.args if isinstance(error, BadTimesError) else ("wrong_type", str(error)[:300])
+        rejected.append(Rejected(records[0].offset, *why))
         return []
     offsets = np.fromiter(map(attrgetter("offset"), records), np.int64, len(run))
-    record_times = np.fromiter(map(attrgetter("timestamp"), records), np.int64, len(run))
+    stamps = [-1 if record.timestamp is None else record.timestamp for record in records]
+    record_times = np.array(stamps, np.int64)
     if lengths is not None:
         offsets, record_times = np.repeat(offsets, lengths), np.repeat(record_times, lengths)
-    batch = Batch(model, version, times, columns, ids, offsets, record_times)
+    model, version = group[:2]
+    batch = Batch(model, "" if version is None else str(version), times, columns, ids, offsets, record_times)
     absurd = (times < MIN_TIME_MS) | (times > MAX_TIME_MS)
     if absurd.any():
         reject_rows(batch, absurd, "time_invalid", "time {time} is no epoch milliseconds of 1973 to 2200", rejected)
@@ -238,12 +161,51 @@ def reject_rows(batch: Batch, rows: Any, reason: str, detail: str, rejected: lis
         rejected.append(Rejected(int(offset), reason, detail.format(time=time), int(n_rows)))
 
 
+def _in_order(batches: list[Batch]) -> Iterator[Batch]:
+    """Yield the rows of one model in offset order: merged where they are alike, else in turns."""
+    if len(batches) == 1:
+        yield batches[0]
+        return
+    versions: dict[str, list[Batch]] = defaultdict(list)
+    for batch in batches:
+        versions[batch.version].append(batch)
+    pieces = [piece for several in versions.values() for piece in _merged(several)]
+    lengths = [len(piece.times) for piece in pieces]
+    order = np.argsort(np.concatenate([piece.offsets for piece in pieces]), kind="stable")
+    turns = np.repeat(np.arange(len(pieces)), lengths)[order]
+    taken = [0] * len(pieces)
+    for start, stop in pairwise([0, *(np.flatnonzero(np.diff(turns)) + 1).tolist(), len(turns)]):
+        turn = int(turns[start])
+        begin = taken[turn]
+        taken[turn] += stop - start
+        yield pieces[turn].take(slice(begin, taken[turn])) if taken[turn] - begin < lengths[turn] else pieces[turn]
+
+
+def _merged(batches: list[Batch]) -> list[Batch]:
+    """Return one batch in offset order, unless their columns have so little in common that it would be mostly empty."""
+    if len(batches) == 1:
+        return batches
+    n_names = len(set().union(*(batch.columns for batch in batches)))
+    n_cells = sum(len(batch.columns) * len(batch.times) for batch in batches)
+    if n_names * sum(len(batch.times) for batch in batches) > 4 * n_cells + SPARSE_CELLS:
+        return batches
+    columns, times = concatenated(batches)
+    offsets = np.concatenate([batch.offsets for batch in batches])
+    record_times = np.concatenate([batch.record_times for batch in batches])
+    ids = None
+    if any(batch.ids is not None for batch in batches):
+        ids = list(chain.from_iterable(batch.ids or [None] * len(batch.times) for batch in batches))
+    whole = batches[0]._replace(times=times, columns=columns, ids=ids, offsets=offsets, record_times=record_times)
+    return [whole.take(np.argsort(offsets, kind="stable"))]
+
+
 Built = tuple[Any, dict[str, Column], list[str | None] | None, Any]
 
 
 def _from_rows(messages: Sequence[EventRow], names: tuple[str, ...]) -> Built:
     values = map(dict.values, map(attrgetter("features"), messages))
-    columns = {_feature(name): column_of(column) for name, column in zip(names, zip(*values, strict=True), strict=False)}
+    lists = zip(names, zip(*values, strict=True), strict=False)
+    columns = {feature_column(name): column_of(column) for name, column in lists}
     predictions, latencies, errors, ids = zip(
         *map(attrgetter("prediction", "latency_ms", "error", "id"), messages), strict=True
     )
@@ -253,73 +215,47 @@ def _from_rows(messages: Sequence[EventRow], names: tuple[str, ...]) -> Built:
 
 def _from_columns(messages: Sequence[EventColumns], names: tuple[str, ...]) -> Built:
     lengths = [len(message.times) for message in messages]
-    for message, n_rows in zip(messages, lengths, strict=True):
-        _check_lengths(message, n_rows)
-    columns = {_feature(name): column_of(_joined(messages, attrgetter("columns"), name)) for name in names}
-    fields = {}
+    lists = list(map(attrgetter("columns"), messages))
+    columns = {feature_column(name): column_of(_joined(map(itemgetter(name), lists))) for name in names}
+    fields = []
     for field in ("predictions", "latencies_ms", "errors", "ids"):
-        lists = map(attrgetter(field), messages)
-        fields[field] = list(
-            chain.from_iterable(repeat(None, n) if v is None else v for v, n in zip(lists, lengths, strict=True))
-        )
-    _derive(columns, fields["predictions"], fields["latencies_ms"], fields["errors"])
-    times = epoch_ms(list(chain.from_iterable(map(attrgetter("times"), messages))))
-    return times, columns, _ids(fields["ids"]), lengths
+        given = zip(map(attrgetter(field), messages), lengths, strict=True)
+        fields.append(_joined([None] * n_rows if values is None else values for values, n_rows in given))
+    predictions, latencies, errors, ids = fields
+    _derive(columns, predictions, latencies, errors)
+    return epoch_ms(_joined(map(attrgetter("times"), messages))), columns, _ids(ids), lengths
 
 
-def _joined(messages: Sequence[EventColumns], columns: Any, name: str) -> list[Any]:
-    if len(messages) == 1:
-        return messages[0].columns[name]
-    return list(chain.from_iterable(map(dict.__getitem__, map(columns, messages), repeat(name))))
+def _joined(lists: Iterator[list[Any]]) -> list[Any]:
+    return list(chain.from_iterable(lists))
 
 
-def _check_lengths(message: EventColumns, n_rows: int) -> None:
-    if n_rows > MAX_ROWS:
-        raise _Bad("too_many_rows", f"{n_rows} rows in one message; the limit is {MAX_ROWS}")
-    lists = dict(message.columns)
-    for field in ("predictions", "latencies_ms", "errors", "ids"):
-        if (values := getattr(message, field)) is not None:
-            lists[field] = values
-    for name, values in lists.items():
-        if len(values) != n_rows:
-            raise _Bad("unequal_lengths", f"column {name[:80]!r} has {len(values)} values, `times` has {n_rows}")
-
-
-def _from_tables(messages: Sequence[_Table], _: tuple[str, ...]) -> Built:
-    lengths = [message.table.num_rows for message in messages]
-    if max(lengths) > MAX_ROWS:
-        raise _Bad("too_many_rows", f"{max(lengths)} rows in one message; the limit is {MAX_ROWS}")
+def _from_tables(messages: Sequence[EventTable], _: tuple[str, ...]) -> Built:
     table = pa.concat_tables([message.table for message in messages]).combine_chunks()
     columns: dict[str, Column] = {}
     classes: dict[str, Column] = {}
-    ids = None
-    times = None
     for name in table.column_names:
-        array = table.column(name)
-        if name == "time":
-            times = epoch_ms_of_arrow(array)
-        elif name.startswith("feature."):
-            columns[_feature(name.removeprefix("feature."))] = column_of_arrow(array)
-        elif name == "id":
-            ids = _ids(array.to_pylist())
+        if name.startswith("feature."):
+            columns[feature_column(name.removeprefix("feature."))] = column_of_arrow(table.column(name))
         elif name.startswith("prediction."):
-            classes[name.removeprefix("prediction.")] = column_of_arrow(array)
+            classes[name.removeprefix("prediction.")] = column_of_arrow(table.column(name))
         elif name in ("prediction", "latency_ms", "error"):
-            columns[name] = column_of_arrow(array)
-    if classes:
-        columns = {**classes_columns(classes, table.num_rows), **columns}
-    return times, columns, ids, lengths
+            columns[name] = column_of_arrow(table.column(name))
+    if len(classes) > MAX_CLASSES:
+        columns["prediction"] = Column.of_invalid(np.ones(table.num_rows, bool))
+    elif classes:
+        columns = {**classes_columns(dict(sorted(classes.items())), table.num_rows), **columns}
+    ids = _ids(table.column("id").to_pylist()) if "id" in table.column_names else None
+    lengths = [message.table.num_rows for message in messages]
+    return epoch_ms_of_arrow(table.column("time")), columns, ids, lengths
 
 
-_BUILD: dict[Any, Any] = {EventRow: _from_rows, EventColumns: _from_columns, _Table: _from_tables}
+_BUILD: dict[Any, Any] = {EventRow: _from_rows, EventColumns: _from_columns, EventTable: _from_tables}
 
 
-def _feature(name: str) -> str:
-    """Keep a user's feature apart from a derived series of the same name."""
-    return f"features.{name}" if name in DERIVED or name.startswith("prediction.") else name
-
-
-def _derive(columns: dict[str, Column], predictions: Sequence[Any], latencies: Sequence[Any], errors: Sequence[Any]) -> None:
+def _derive(
+    columns: dict[str, Column], predictions: Sequence[Any], latencies: Sequence[Any], errors: Sequence[Any]
+) -> None:
     """Add the derived series of a batch; one that no row has stays out."""
     if _any(predictions):
         columns.update(prediction_columns(predictions))

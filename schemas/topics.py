@@ -26,11 +26,17 @@ FEEDBACK = Topic("drift.feedback.v1", "anything", "labels, thumbs, ratings and o
 SPANS = Topic("otlp_spans", "trace id or none", "OTLP trace export requests", ours=False)
 EVIDENCE = Topic("drift.evidence.v1", "model", "partial counts, watermarks, commands: the judge's one input")
 RESULTS = Topic("drift.results.v1", "model", "verdicts and warnings, JSON")
-ALERTS = Topic("drift.alerts.v1", "episode id", "each state of an alert", cleanup="compact,delete", retention_ms=90 * DAY_MS)
-BASELINES = Topic("drift.baselines.v1", "model/version", "baselines, chunked", cleanup="compact", retention_ms=-1, partitions=1)
+ALERTS = Topic(
+    "drift.alerts.v1", "episode id", "each state of an alert", cleanup="compact,delete", retention_ms=90 * DAY_MS
+)
+BASELINES = Topic(
+    "drift.baselines.v1", "model/version", "baselines, chunked", cleanup="compact", retention_ms=-1, partitions=1
+)
 MONITORS = Topic("drift.monitors.v1", "model/version", "monitors", cleanup="compact", retention_ms=-1, partitions=1)
 LEARNING = Topic("drift.learning.v1", "model", "rows of models that have no baseline yet")
-DEAD = Topic("drift.dead.v1", "original key", "messages that could not be used, whole, with the reason", retention_ms=30 * DAY_MS)
+DEAD = Topic(
+    "drift.dead.v1", "original key", "messages that could not be used, whole, with the reason", retention_ms=30 * DAY_MS
+)
 
 
 def snapshots(agent: str) -> Topic:
@@ -39,4 +45,16 @@ def snapshots(agent: str) -> Topic:
 
 
 SNAPSHOTS = tuple(snapshots(agent) for agent in ("profile", "judge", "learn"))
-ALL: tuple[Topic, ...] = (EVENTS, FEEDBACK, SPANS, EVIDENCE, RESULTS, ALERTS, BASELINES, MONITORS, LEARNING, DEAD, *SNAPSHOTS)
+ALL: tuple[Topic, ...] = (
+    EVENTS,
+    FEEDBACK,
+    SPANS,
+    EVIDENCE,
+    RESULTS,
+    ALERTS,
+    BASELINES,
+    MONITORS,
+    LEARNING,
+    DEAD,
+    *SNAPSHOTS,
+)
