@@ -15,5 +15,9 @@ class IncompatibleState(DetectorError, ValueError):
     """A snapshot is damaged, or was written with another configuration or library version."""
 
 
+class UnknownStatistic(DetectorError, ValueError):
+    """The monitor sets a limit on a statistic that does not exist."""
+
+
 class UnknownTimezone(DetectorError, ValueError):
     """The monitor names a time zone that does not exist."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import inf, log
 
 from detectors.numeric import Scored
+from schemas.monitors import FixedLimit
 from schemas.results import Severity, Test
 
 N_TOP_BINS = 3
@@ -75,6 +76,17 @@ def silenced(tests: Mapping[str, Test]) -> dict[str, Test]:
         name: Test(test.value, test.noise, test.line, test.effect, test.interval) if test.drifted else test
         for name, test in tests.items()
     }
+
+
+def with_limits(tests: Mapping[str, Test], limits: Sequence[FixedLimit]) -> dict[str, Test]:
+    """Return the tests and, as ``limit:<name>``, the monitor's fixed limits on statistics that were measured."""
+    fixed = {
+        f"limit:{limit.name}": Test(value, 0.0, limit.threshold, value, None, value > limit.threshold)
+        for limit in limits
+        if limit.name in tests
+        for value in [tests[limit.name].value]
+    }
+    return {**tests, **fixed}
 
 
 def top_bins(

@@ -56,14 +56,16 @@ def _as_labels(column: Column, n: int) -> Column:
         values, inverse = np.unique(column.numbers[present], return_inverse=True)
         targets = [names.setdefault(number_label(value), len(names)) for value in values.tolist()]
         codes[present] = np.array(targets, np.int32)[inverse]
-    return Column(None, codes, tuple(names), column.n_invalid)
+    return Column(None, codes, tuple(names), column.n_invalid, column.invalid)
 
 
 def _errors(column: Column, present: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> tuple[Any, Any]:
     """Return the share baselines of missing values and type errors."""
+    if column.invalid is not None:
+        wrong = wrong | (column.invalid & ~present)
     missing = calibration.share(~present & ~wrong)
     errors = calibration.share(wrong)
-    n_invalid = min(column.n_invalid, missing.n)
+    n_invalid = min(column.n_invalid, missing.n) if column.invalid is None else 0
     if n_invalid:
         errors = ShareBaseline(errors.n + n_invalid, errors.effect, errors.coarse, errors.batch_rows)
         missing = ShareBaseline(missing.n - n_invalid, missing.effect, missing.coarse, missing.batch_rows)

@@ -11,15 +11,17 @@ import numpy as np
 
 from detectors import explain, lines, profile
 from detectors.categorical import CategoricalRule
+from detectors.errors import UnknownStatistic
 from detectors.layout import CategoricalLayout, Counts, FeatureLayout, Layout, NumericLayout
 from detectors.lines import GATES, Gates
 from detectors.numeric import NumericRule
 from detectors.profile import Unseen
 from detectors.reference import MIN_REFERENCE_WINDOWS
 from detectors.shares import ShareRule
+from detectors.statistics import STATISTICS
 from detectors.windows import spanned_ms, windows_per_week
 from schemas.baselines import Baseline
-from schemas.monitors import Monitor, Sensitivity
+from schemas.monitors import FeatureMonitor, Monitor, Sensitivity
 from schemas.results import FeatureVerdict, Test, Verdict
 
 MIN_ROWS = 100
@@ -39,7 +41,7 @@ class Rule:
     """Judges windows of one model under one baseline and monitor.
 
     ``Rule(baseline, layout, monitor).score(counts, rows=4120, scale=1)`` returns one verdict for
-    every feature of the baseline, in its order.
+    every feature of the baseline that the monitor does not ignore, in its order.
 
     Attributes
     ----------
@@ -47,10 +49,23 @@ class Rule:
         The smallest effects worth an alarm.
     scales
         Scales of the monitor for which the reference spans at least eight windows.
+
+    Raises
+    ------
+    UnknownStatistic
+        When the monitor sets a limit on a statistic that does not exist.
     """
 
     def __init__(self, baseline: Baseline, layout: Layout, monitor: Monitor) -> None:
         self._baseline, self._layout, self._monitor = baseline, layout, monitor
+        self._features = monitor.features
+        self._ignored = {name for name, wanted in monitor.features.items() if wanted.ignore}
+        for name, wanted in monitor.features.items():
+            for limit in wanted.statistics:
+                if limit.name not in STATISTICS:
+                    raise UnknownStatistic(
+                        f"features.{name}.statistics: {limit.name!r} is not known; use one of {', '.join(STATISTICS)}"
+                    )
         self.gates = gates(monitor.sensitivity)
         strict = monitor.sensitivity == "strict"
         span_ms = spanned_ms(baseline.first_ms, baseline.last_ms, baseline.rows)
@@ -110,6 +125,7 @@ class Rule:
         return [
             self._verdict(part, counts, rows, spans, tests.get(name), share, (unseen or {}).get(name, {}))
             for (name, part), share in zip(self._layout.features.items(), shares, strict=True)
+            if name not in self._ignored
         ]
 
     def _verdict(
@@ -127,6 +143,7 @@ class Rule:
         identifier = scored is None and bool(feature.note)
         short_of = not spans or (not identifier and self._n_effective.get(part.name, 0.0) < MIN_EFFECTIVE_ROWS)
         n_used = profile.n_used(part, counts)
+        tests = explain.with_limits(tests, self._features.get(part.name, FeatureMonitor()).statistics)
         if not n_used:
             tests = {}
         elif insufficient or short_of:

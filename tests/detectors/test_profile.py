@@ -197,6 +197,17 @@ def test_numbers_among_labels_and_labels_among_numbers_are_type_errors() -> None
         assert (profile.n_used(part, counts), int(counts[part.type_errors]), int(counts[part.missing])) == (1, 1, 1)
 
 
+def test_invalid_values_are_type_errors_in_whichever_batch_they_stand() -> None:
+    invalid = np.arange(20) % 3 == 0
+    column = numbers(np.where(invalid, np.nan, 1.0)).with_invalid(invalid)
+    whole = count(LAYOUT, {"amount": column}, 20)
+    assert int(whole[LAYOUT.features["amount"].type_errors]) == 7
+    assert int(whole[LAYOUT.features["amount"].missing]) == 0
+    assert count(LAYOUT, {"amount": column}, 20, [1, 4, 5, 13]).tolist() == whole.tolist()
+    feature = baseline({"x": column}).features["x"]
+    assert (feature.type_errors.n, feature.missing.n, feature.rows) == (7, 0, 13)
+
+
 def test_coded_numbers_become_levels_when_the_monitor_says_so() -> None:
     monitor = Monitor("m", window="1h", features={"flag": FeatureMonitor(type="categorical")})
     layout = Layout(baseline(REFERENCE, monitor=monitor))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from detectors import explain, lines
+from detectors.errors import UnknownStatistic
 from detectors.layout import Layout, NumericLayout
 from detectors.reference import build_baseline
 from detectors.rule import Rule, judge, window_state
@@ -18,7 +19,7 @@ from detectors.statistics import STATISTICS
 from detectors.windows import DAY_MS, HOUR_MS, WEEK_MS
 from schemas.baselines import Baseline
 from schemas.columns import Column
-from schemas.monitors import Monitor
+from schemas.monitors import FeatureMonitor, FixedLimit, Monitor
 from schemas.results import FeatureVerdict
 from tests.detectors.rows import HOURLY, baseline, count, labels, numbers
 
@@ -195,6 +196,29 @@ def test_sensitivity_moves_the_gates(reference: Baseline) -> None:
         for s in ("high", "default", "strict")
     }
     assert at == {"high": True, "default": False, "strict": False}
+
+
+def test_a_fixed_limit_alarms_beside_the_rule(reference: Baseline) -> None:
+    columns = rows(np.random.default_rng(18), M)
+    at = {}
+    for threshold in (0.001, 0.5):
+        wanted = FeatureMonitor(statistics=[FixedLimit("psi", threshold)])
+        found = verdicts(reference, columns, M, monitor=Monitor("m", window="1h", features={"score": wanted}))
+        at[threshold] = (found["score"].verdict, found["score"].reason)
+        assert found["score"].tests["limit:psi"].line == threshold
+    assert at == {0.001: ("drift", "limit:psi"), 0.5: ("ok", "")}
+
+
+def test_a_limit_on_an_unknown_statistic_is_refused_by_name(reference: Baseline) -> None:
+    monitor = Monitor("m", features={"score": FeatureMonitor(statistics=[FixedLimit("entropy", 1.0)])})
+    with pytest.raises(UnknownStatistic, match=r"features\.score\.statistics.*psi, ks"):
+        Rule(reference, Layout(reference), monitor)
+
+
+def test_a_feature_the_monitor_comes_to_ignore_is_not_judged(reference: Baseline) -> None:
+    monitor = Monitor("m", window="1h", features={"score": FeatureMonitor(ignore=True)})
+    found = verdicts(reference, rows(np.random.default_rng(19), M), M, monitor=monitor)
+    assert set(found) == set(reference.features) - {"score"}
 
 
 def test_dependence_in_the_reference_widens_the_lines() -> None:
