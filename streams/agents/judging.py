@@ -232,15 +232,12 @@ class ModelJudge:
         first = not window.judged
         window.judged = True
         monitor = self._catalogue.monitor_at(self.model, window.monitor_version)
-        for scale in sorted(monitor.scales, reverse=True):
-            result = self._result(key, window, scale)
-            if result is None:
-                continue
-            yield result
-            if first:
-                baseline = self._catalogue.baseline(window.baseline_id)
-                self._episodes.monitor = monitor
-                yield from self._episodes.update(result, may_open=baseline is not None and not baseline.provisional)
+        made = [result for scale in monitor.scales if (result := self._result(key, window, scale)) is not None]
+        yield from made
+        if first:
+            baseline = self._catalogue.baseline(window.baseline_id)
+            self._episodes.monitor = monitor
+            yield from self._episodes.update(*made, may_open=baseline is not None and not baseline.provisional)
 
     def _result(self, key: tuple[str, int], last: Window, scale: int) -> Result | None:
         """Score one scale whose window ends with this base window; None when there is nothing new."""
