@@ -205,7 +205,7 @@ def refusal(request: web.Request, status: int, title: str, text: str) -> web.Res
 
 def _missing(text: str, problem: str | None) -> Missing:
     if problem:
-        text = f"{text} {problem.capitalize()}, so only what was heard since the start is known."
+        text = f"{text} {problem[:1].upper()}{problem[1:]}, so only what was heard since the start is known."
     return Missing(text)
 
 
