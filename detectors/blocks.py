@@ -7,14 +7,14 @@ state, so results do not depend on how rows are cut into batches.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import sqrt
-from typing import NamedTuple
+from math import isfinite, sqrt
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.errors import IncompatibleState
-from detectors.layout import STEP, Layout, NumericLayout
+from detectors.layout import STEP, Layout, NumericLayout, standardise
 from schemas.columns import Column
 
 FIRST_BLOCK_ROWS = 16
@@ -84,45 +84,51 @@ class BlockMeans:
         4 and scaled by 4096.
         """
         done: dict[str, tuple[Times, Means]] = {}
+        alike: dict[tuple[int, int], list[tuple[str, NDArray[Any]]]] = {}
         with np.errstate(over="ignore", invalid="ignore"):
             for name, part in self._parts.items():
                 column = columns.get(name)
                 if column is None or column.numbers is None or not column.numbers.size:
                     continue
-                numbers, moments = column.numbers, times
-                finite = np.isfinite(numbers)
-                if not finite.all():
-                    numbers, moments = numbers[finite], times[finite]
-                if not numbers.size:
+                numbers = column.numbers
+                if isfinite(numbers.sum()):
+                    alike.setdefault((part.feature.block_rows, self._state[name][1]), []).append((name, numbers))
                     continue
-                blocks = self._add_one(name, part, part.standardise(numbers), moments)
-                if blocks is not None:
-                    done[name] = blocks
+                finite = np.isfinite(numbers)
+                if finite.any():
+                    self._add([(name, numbers[finite])], times[finite], done)
+            for group in alike.values():
+                self._add(group, times, done)
         return done
 
-    def _add_one(
-        self, name: str, part: NumericLayout, steps: NDArray[np.float64], times: Times
-    ) -> tuple[Times, Means] | None:
-        total, count, last = self._state[name]
-        rows, n = part.feature.block_rows, steps.size
-        if count + n < rows:
-            newest = int(times.max())
-            self._state[name] = (total + int(steps.sum()), count + n, newest if not count else max(last, newest))
-            return None
-        begins = np.arange(rows - count, n, rows)
-        firsts = np.concatenate(([0], begins))
-        sums = np.add.reduceat(steps, firsts)
-        newest_each = np.maximum.reduceat(times, firsts)
-        sums[0] += total
-        if count:
-            newest_each[0] = max(last, int(newest_each[0]))
+    def _add(self, group: list[tuple[str, NDArray[Any]]], times: Times, done: dict[str, tuple[Times, Means]]) -> None:
+        """Add finite values of features whose blocks and unfinished blocks are equally long."""
+        parts = [self._parts[name] for name, _ in group]
+        steps = standardise(
+            np.array([numbers for _, numbers in group], np.float64),
+            np.array([[part.mean] for part in parts]),
+            np.array([[part.factor] for part in parts]),
+        )
+        states = [self._state[name] for name, _ in group]
+        rows, count, n = parts[0].feature.block_rows, states[0][1], times.size
+        firsts = np.concatenate(([0], np.arange(rows - count, n, rows)))
+        sums = np.add.reduceat(steps, firsts, axis=1)
+        sums[:, 0] += [total for total, _, _ in states]
+        newest = np.maximum.reduceat(times, firsts)
         n_done = (count + n) // rows
         rest = count + n - n_done * rows
-        self._state[name] = (int(sums[n_done]), rest, int(newest_each[n_done])) if rest else (0, 0, 0)
-        feature = part.feature
-        scaled = (sums[:n_done] / (rows * STEP) - feature.block_mean) / feature.block_sd
-        means = np.rint(np.clip(scaled, -CLIP, CLIP) * SCALE).astype(np.int16)
-        return newest_each[:n_done].astype(np.int64), means
+        means = np.array([[part.feature.block_mean] for part in parts])
+        sds = np.array([[part.feature.block_sd] for part in parts])
+        scaled = (sums[:, :n_done] / (rows * STEP) - means) / sds
+        blocks = np.rint(np.clip(scaled, -CLIP, CLIP) * SCALE).astype(np.int16)
+        for i, (name, _) in enumerate(group):
+            mine = newest
+            if count and states[i][2] > newest[0]:
+                mine = newest.copy()
+                mine[0] = states[i][2]
+            if n_done:
+                done[name] = (mine[:n_done], blocks[i])
+            self._state[name] = (int(sums[i, n_done]), rest, int(mine[n_done])) if rest else (0, 0, 0)
 
     def snapshot(self) -> State:
         """Return the unfinished blocks: sum in steps of 1/1024 sd, rows, newest event time in ms."""

@@ -73,12 +73,16 @@ class NumericLayout:
 
     def standardise(self, finite: NDArray[Any]) -> Floats:
         """Return finite values as whole multiples of 1/1024 sd, clipped to 128 sd."""
-        steps: Floats = finite.astype(np.float64)
-        steps -= self.mean
-        steps *= self.factor
-        np.maximum(steps, -CLIP * STEP, out=steps)
-        np.minimum(steps, CLIP * STEP, out=steps)
-        return np.rint(steps, out=steps)
+        return standardise(finite.astype(np.float64), self.mean, self.factor)
+
+
+def standardise(finite: Floats, mean: Any, factor: Any) -> Floats:
+    """Turn finite values, in place, into whole multiples of 1/1024 sd, clipped to 128 sd."""
+    finite -= mean
+    finite *= factor
+    np.maximum(finite, -CLIP * STEP, out=finite)
+    np.minimum(finite, CLIP * STEP, out=finite)
+    return np.rint(finite, out=finite)
 
 
 class CategoricalLayout:
