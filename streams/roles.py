@@ -11,7 +11,7 @@ from typing import Any
 import faust
 import msgspec
 from aiohttp import web
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from schemas import alerts, results, topics
 from schemas.codec import Origin
@@ -87,13 +87,20 @@ def store_of(settings: Settings, metrics: Metrics | None = None) -> ClickHouse:
     )
 
 
+def _registry() -> CollectorRegistry:
+    """Return a registry with the process's own memory, CPU and file descriptors."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
+
+
 class Parts:
     """What the roles with a Faust app share."""
 
     def __init__(self, role: str, settings: Settings) -> None:
         self.role, self.settings = role, settings
         self.n_partitions = preflight.check(settings, NEEDED[role])
-        self.registry = CollectorRegistry()
+        self.registry = _registry()
         self.metrics = Metrics(self.registry)
         self.outbox = Outbox(settings, leave)
         self.catalogue = Catalogue()
@@ -348,13 +355,17 @@ async def panel(settings: Settings, stop: asyncio.Event) -> None:
         stop.set()
 
     def heard(record: Record) -> None:
-        if record.value is not None:
+        if record.value is None:
+            return
+        try:
             hub.publish(results.decode(record.value) if record.topic == topics.RESULTS.name else alerts.decode(record.value))
+        except msgspec.DecodeError as error:
+            log.error("%s/%s@%s is not shown: %s", record.topic, record.partition, record.offset, error)
 
     control = Follower(settings, [topics.BASELINES.name, topics.MONITORS.name], catalogue.update, on_failure=end)
     live = Follower(settings, [topics.RESULTS.name, topics.ALERTS.name], heard, on_failure=end)
     clickhouse = store_of(settings)
-    registry = CollectorRegistry()
+    registry = _registry()
     app = create_app(
         history=History(clickhouse),
         live=hub,

@@ -55,7 +55,6 @@ class Window(msgspec.Struct, array_like=True):
     parts: dict[tuple[str, str, int], Part]
     judged: bool = False
     mixed: bool = False
-    warnings: list[Warning] = []
 
     @property
     def rows(self) -> int:
@@ -95,6 +94,7 @@ class State(msgspec.Struct, array_like=True):
     next_block: dict[tuple[str, str, str, str], int] = {}
     pending: dict[tuple[str, str, str], list[Pending]] = {}
     detectors: dict[tuple[str, str, str], bytes] = {}
+    warnings: dict[str, list[Warning]] = {}
     episodes: bytes = b""
     monitor_version: int = 0
     joint: int = -1
@@ -113,7 +113,7 @@ class ModelJudge:
         self.changes = 0
         self.n_late_after_final = 0
         self._catalogue, self._run_id = catalogue, run_id
-        self._state = State({}, {}, {}, {}, {}, {})
+        self._state = State()
         self._detectors: dict[tuple[str, str, str], ChangeDetector] = {}
         self._episodes = Episodes(catalogue.monitor(model))
 
@@ -282,7 +282,7 @@ class ModelJudge:
             monitor_version=last.monitor_version,
             state="insufficient" if mixed else window_state(verdicts),
             features=verdicts,
-            warnings=last.warnings if scale == 1 else [],
+            warnings=self._warnings(slice_, start, end) if scale == 1 else [],
             flags=[VERSION_MIXED] if mixed else [],
             unknown_features=max((p.unknown_features for w in inside for p in w.parts.values()), default=0),
         )
@@ -334,7 +334,8 @@ class ModelJudge:
         for time, value in zip(times.tolist(), values.tolist(), strict=True):
             detector.update(time, value)
             if (change := detector.change) is not None:
-                self._warn(slice_, Warning(feature, detector.name, change.time, change.before, change.after))
+                warning = Warning(feature, detector.name, change.time, change.before, change.after)
+                self._state.warnings.setdefault(slice_, []).append(warning)
 
     def _detector(self, key: tuple[str, str, str]) -> ChangeDetector | None:
         detector = self._detectors.get(key)
@@ -346,11 +347,9 @@ class ModelJudge:
             detector = self._detectors[key] = ChangeDetector(baseline.features[feature])
         return detector
 
-    def _warn(self, slice_: str, warning: Warning) -> None:
-        for (s, start), window in self._state.windows.items():
-            if s == slice_ and start <= warning.time < window.end:
-                window.warnings = [*window.warnings, warning]
-                return
+    def _warnings(self, slice_: str, start: int, end: int) -> list[Warning]:
+        """Return the change points in a window; it is judged after all blocks stamped before its end were fed."""
+        return [warning for warning in self._state.warnings.get(slice_, ()) if start <= warning.time < end]
 
     def _prune(self) -> None:
         """Drop windows that no scale can need any more."""
@@ -362,6 +361,8 @@ class ModelJudge:
                 del state.windows[key]
         oldest = min((start for _, start in state.windows), default=0)
         size = max((w.end - k[1] for k, w in state.windows.items()), default=0)
+        for slice_, warnings in state.warnings.items():
+            state.warnings[slice_] = [warning for warning in warnings if warning.time >= oldest]
         for emitted in [e for e in state.emitted if e[2] < oldest - 125 * size]:
             del state.emitted[emitted]
 
