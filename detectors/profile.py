@@ -14,7 +14,15 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.layout import CategoricalLayout, Counts, FeatureLayout, Layout, NumericLayout, number_label
+from detectors.layout import (
+    CategoricalLayout,
+    Counts,
+    FeatureLayout,
+    Layout,
+    NumericLayout,
+    number_label,
+    standardise,
+)
 from detectors.words import N_SHOWN_LEVELS, NOT_SHOWN, range_in_words, shares_in_words
 from schemas.columns import Column
 
@@ -24,6 +32,7 @@ MAX_BLOCK = 1 << 18
 """Sums of squares of this many standardised values are exact in float64."""
 
 Unseen = dict[str, dict[str, int]]
+Finite = dict[int, list[tuple[NumericLayout, NDArray[Any]]]]
 
 _ABSENT = Column()
 
@@ -38,13 +47,16 @@ def add(layout: Layout, counts: Counts, columns: Mapping[str, Column], n_rows: i
     columns
         Columns of `n_rows` values; a feature without one is missing in every row.
     """
+    finite: Finite = {}
     with np.errstate(over="ignore", invalid="ignore"):
         for name, part in layout.features.items():
             column = columns.get(name, _ABSENT)
             if isinstance(part, NumericLayout):
-                _add_numbers(part, counts, column, n_rows)
+                _add_numbers(part, counts, column, n_rows, finite)
             else:
                 _add_labels(part, counts, column, n_rows)
+        for n, group in finite.items():
+            _add_moments(n, group, counts)
 
 
 def _add_rest(part: FeatureLayout, counts: Counts, n_rows: int, n_used: int, n_errors: int) -> None:
@@ -53,17 +65,18 @@ def _add_rest(part: FeatureLayout, counts: Counts, n_rows: int, n_used: int, n_e
     counts[part.type_errors] += n_errors
 
 
-def _add_numbers(part: NumericLayout, counts: Counts, column: Column, n_rows: int) -> None:
+def _add_numbers(part: NumericLayout, counts: Counts, column: Column, n_rows: int, finite: Finite) -> None:
     n_used = 0
     if column.numbers is not None and column.numbers.size:
         numbers = column.numbers
         for begin in range(0, numbers.size, MAX_BLOCK):
-            n_used += _add_block(part, counts, numbers[begin : begin + MAX_BLOCK])
+            n_used += _add_block(part, counts, numbers[begin : begin + MAX_BLOCK], finite)
     n_labels = 0 if column.codes is None else int(np.count_nonzero(column.codes >= 0))
     _add_rest(part, counts, n_rows, n_used, column.n_invalid + n_labels)
 
 
-def _add_block(part: NumericLayout, counts: Counts, numbers: NDArray[Any]) -> int:
+def _add_block(part: NumericLayout, counts: Counts, numbers: NDArray[Any], finite: Finite) -> int:
+    """Add the cells of one block; leave its finite values, in increasing order, in `finite` by their number."""
     narrow = numbers.dtype == np.float32
     ordered: NDArray[Any] = np.sort(numbers if narrow else numbers.astype(np.float64, copy=False))
     below = ordered.searchsorted(part.thresholds32 if narrow else part.thresholds64)
@@ -76,15 +89,30 @@ def _add_block(part: NumericLayout, counts: Counts, numbers: NDArray[Any]) -> in
     first, last = 0, n_used
     if ordered[0] == -np.inf:
         first = int(ordered.searchsorted(-np.inf, "right"))
+        counts[part.neg_inf] += first
     if ordered[n_used - 1] == np.inf:
         last = int(ordered.searchsorted(np.inf, "left"))
-    steps = part.standardise(ordered[first:last])
-    counts[part.neg_inf] += first
-    counts[part.pos_inf] += n_used - last
-    counts[part.n_finite] += last - first
-    counts[part.sum1] += int(steps.sum())
-    counts[part.sum2] += int(steps @ steps)
+        counts[part.pos_inf] += n_used - last
+    if last > first:
+        finite.setdefault(last - first, []).append((part, ordered[first:last]))
     return n_used
+
+
+def _add_moments(n: int, group: list[tuple[NumericLayout, NDArray[Any]]], counts: Counts) -> None:
+    """Add count, sum and sum of squares of `n` standardised values of each feature: whole numbers, so exact."""
+    for begin in range(0, len(group), max(MAX_BLOCK // n, 1)):
+        some = group[begin : begin + max(MAX_BLOCK // n, 1)]
+        steps = standardise(
+            np.array([values for _, values in some], np.float64),
+            np.array([[part.mean] for part, _ in some]),
+            np.array([[part.factor] for part, _ in some]),
+        )
+        sums = steps.sum(1).tolist()
+        squares = np.einsum("ij,ij->i", steps, steps).tolist()
+        for (part, _), first, second in zip(some, sums, squares, strict=True):
+            counts[part.n_finite] += n
+            counts[part.sum1] += int(first)
+            counts[part.sum2] += int(second)
 
 
 def labels_of(column: Column, from_numbers: bool) -> tuple[list[str], NDArray[np.int64], int]:
