@@ -89,7 +89,7 @@ class MockCluster:
     by time, no search by time (every timestamp finds nothing), no LogAppendTime, no static members, no limit on
     commit metadata (Kafka's is 4096 bytes), and none of CreateTopics, DeleteRecords, DescribeConfigs,
     DescribeGroups and ListGroups. A client that asks for an unknown topic and allows its creation gets one with
-    four partitions.
+    four partitions. A second member of a group may be answered INVALID_REQUEST when it joins: one worker a role.
     """
 
     def __init__(self, topics: Mapping[str, int], n_brokers: int = 1) -> None:
