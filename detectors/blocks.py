@@ -62,10 +62,6 @@ def choose_blocks(steps: NDArray[np.float64]) -> Blocks:
 
 class BlockMeans:
     """The unfinished block of every numeric feature with a sequential detector.
-
-    Examples
-    --------
-    >>> # blocks = BlockMeans(layout); blocks.add(columns, times)  ->  {"income": (times, means)}
     """
 
     def __init__(self, layout: Layout) -> None:

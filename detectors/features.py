@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from detectors import calibration
 from detectors.blocks import choose_blocks
 from detectors.layout import NumericLayout, hash_level, number_label
-from detectors.profile import bin_counts, in_words
+from detectors.views import bin_counts, in_words
 from detectors.words import N_SHOWN_LEVELS, bin_labels, rank_labels, shares_in_words
 from schemas.baselines import Array, FeatureBaseline, ShareBaseline
 from schemas.columns import Column

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from detectors import explain, lines, profile
+from detectors import explain, lines, views
 from detectors.categorical import CategoricalRule
 from detectors.errors import UnknownStatistic
 from detectors.layout import CategoricalLayout, Counts, FeatureLayout, Layout, NumericLayout
@@ -142,7 +142,7 @@ class Rule:
         insufficient, tests = scored or (rows < MIN_ROWS, {})
         identifier = scored is None and bool(feature.note)
         short_of = not spans or (not identifier and self._n_effective.get(part.name, 0.0) < MIN_EFFECTIVE_ROWS)
-        n_used = profile.n_used(part, counts)
+        n_used = views.n_used(part, counts)
         tests = explain.with_limits(tests, self._features.get(part.name, FeatureMonitor()).statistics)
         if not n_used:
             tests = {}
@@ -154,7 +154,7 @@ class Rule:
         verdict: Verdict = "drift" if drifted else "insufficient" if insufficient else "ok"
         if short_of and not drifted:
             verdict = "reference_too_short"
-        shown = profile.bin_counts(part, counts)
+        shown = views.bin_counts(part, counts)
         return FeatureVerdict(
             feature=part.name,
             verdict=verdict,
@@ -166,7 +166,7 @@ class Rule:
             unseen=int(counts[part.unseen]) if isinstance(part, CategoricalLayout) else 0,
             type_errors=int(counts[part.type_errors]),
             before=feature.before,
-            after=profile.in_words(part, counts),
+            after=views.in_words(part, counts),
             top_bins=explain.top_bins(feature.bins, feature.bin_counts, shown, unseen),
             counts=shown,
         )

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from detectors import profile
+from detectors import profile, views
 from detectors.layout import Layout, NumericLayout
 from detectors.statistics import STATISTICS
 from schemas.columns import Column
@@ -66,7 +66,7 @@ def test_batching_sharding_and_order_give_the_same_vector(rows: list[Any], cuts:
 def test_every_row_is_counted_once_per_feature(rows: list[Any]) -> None:
     counts = count(LAYOUT, columns_of(rows), len(rows))
     for part in LAYOUT.features.values():
-        used = profile.n_used(part, counts)
+        used = views.n_used(part, counts)
         assert used + int(counts[part.missing]) + int(counts[part.type_errors]) == len(rows)
 
 
@@ -161,7 +161,7 @@ def test_psi_equals_the_formula_on_raw_rows() -> None:
     n = np.bincount(np.searchsorted(edges, reference), minlength=12)
     m = np.bincount(np.searchsorted(edges, current), minlength=12)
     p, q = (n + 0.5) / 3006, (m + 0.5) / 706
-    assert profile.bin_counts(part, counts) == m.tolist()
+    assert views.bin_counts(part, counts) == m.tolist()
     assert part.feature.bin_counts == n.tolist()
     assert float(STATISTICS["psi"](n, m)) == pytest.approx(float(((q - p) * np.log(q / p)).sum()), abs=1e-12)
 
@@ -171,7 +171,7 @@ def test_moments_of_a_window_are_those_of_its_rows() -> None:
     values = np.exp(rng.standard_normal(5000))
     part = LAYOUT.features["amount"]
     assert isinstance(part, NumericLayout)
-    mean, sd = profile.mean_sd(part, count(LAYOUT, {"amount": numbers(values)}, 5000))
+    mean, sd = views.mean_sd(part, count(LAYOUT, {"amount": numbers(values)}, 5000))
     assert mean == pytest.approx(values.mean(), rel=1e-3)
     assert sd == pytest.approx(values.std(ddof=1), rel=1e-3)
 
@@ -194,7 +194,7 @@ def test_numbers_among_labels_and_labels_among_numbers_are_type_errors() -> None
     counts = count(LAYOUT, {"amount": both, "city": both}, 3)
     for name in ("amount", "city"):
         part = LAYOUT.features[name]
-        assert (profile.n_used(part, counts), int(counts[part.type_errors]), int(counts[part.missing])) == (1, 1, 1)
+        assert (views.n_used(part, counts), int(counts[part.type_errors]), int(counts[part.missing])) == (1, 1, 1)
 
 
 def test_invalid_values_are_type_errors_in_whichever_batch_they_stand() -> None:
@@ -214,8 +214,8 @@ def test_coded_numbers_become_levels_when_the_monitor_says_so() -> None:
     assert sorted(layout.features["flag"].feature.levels) == ["0", "1", "2"]
     counts = count(layout, {"flag": Column(np.array([0, 1, 1, 7], np.float32))}, 4)
     part = layout.features["flag"]
-    assert profile.n_used(part, counts) == 4
-    assert profile.bin_counts(part, counts)[-1] == 1
+    assert views.n_used(part, counts) == 4
+    assert views.bin_counts(part, counts)[-1] == 1
     assert profile.unseen_levels(layout, {"flag": numbers([7.0, 7.0, 1.0])}) == {"flag": {"7": 2}}
 
 
@@ -227,7 +227,7 @@ def test_sensitive_levels_never_stand_in_clear() -> None:
     columns = {"city": labels(["Paris", "Atlantis"])}
     counts = count(layout, columns, 2)
     assert "Atlantis" not in repr(profile.unseen_levels(layout, columns))
-    assert profile.bin_counts(layout.features["city"], counts)[-1] == 1
+    assert views.bin_counts(layout.features["city"], counts)[-1] == 1
 
 
 def test_sensitive_numbers_are_told_by_rank_only() -> None:
@@ -236,7 +236,7 @@ def test_sensitive_numbers_are_told_by_rank_only() -> None:
     assert feature.before == "not shown: sensitive"
     assert feature.bins[:2] == ["lowest 1 %", "1-10 %"]
     layout = Layout(baseline(REFERENCE, monitor=monitor))
-    assert profile.in_words(layout.features["amount"], count(layout, REFERENCE, 1000)) == feature.before
+    assert views.in_words(layout.features["amount"], count(layout, REFERENCE, 1000)) == feature.before
 
 
 def test_nearly_distinct_labels_are_counted_but_not_binned() -> None:
@@ -244,7 +244,7 @@ def test_nearly_distinct_labels_are_counted_but_not_binned() -> None:
     part = layout.features["id"]
     assert part.feature.levels == []
     counts = count(layout, {"id": labels([None, "id-1", "new"])}, 3)
-    assert profile.n_used(part, counts) == 2
+    assert views.n_used(part, counts) == 2
     assert profile.unseen_levels(layout, {"id": labels(["new"])}) == {}
 
 
