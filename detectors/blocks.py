@@ -61,8 +61,7 @@ def choose_blocks(steps: NDArray[np.float64]) -> Blocks:
 
 
 class BlockMeans:
-    """The unfinished block of every numeric feature with a sequential detector.
-    """
+    """The unfinished block of every numeric feature with a sequential detector."""
 
     def __init__(self, layout: Layout) -> None:
         self._parts = {
