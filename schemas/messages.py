@@ -112,7 +112,9 @@ def parse(records: Sequence[Record], max_features: int, rejected: list[Rejected]
             if key.lower() == "content-type":
                 content_type = text
         try:
-            kind = media.get(content_type) or media.setdefault(content_type, _media(content_type))
+            if content_type not in media:
+                media[content_type] = _media(content_type)
+            kind = media[content_type]
             if kind == ARROW or (not kind and value[:4] == b"\xff\xff\xff\xff"):
                 messages.append((record, _table(value, max_features)))
                 continue
