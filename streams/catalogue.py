@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from detectors.layout import Layout
-from detectors.rule import Rule
 from schemas import baselines, control, monitors, topics
 from schemas.baselines import Baseline
 from schemas.monitors import Monitor
 from schemas.records import Record
+
+if TYPE_CHECKING:
+    from detectors.rule import Rule
 
 
 class Era(NamedTuple):
@@ -90,12 +92,17 @@ class Catalogue:
         if not effective:
             return []
         versions = sorted(self._monitors.get(model, {}).values(), key=lambda m: (m.effective_from, m.monitor_version))
-        starts = sorted({start for start, _, _ in effective} | {m.effective_from for m in versions if m.effective_from > effective[0][0]})
+        starts = sorted(
+            {start for start, _, _ in effective}
+            | {m.effective_from for m in versions if m.effective_from > effective[0][0]}
+        )
         eras = []
         for start, end in zip(starts, [*starts[1:], FOREVER], strict=True):
             baseline_id = effective[bisect_right(effective, start, key=lambda e: e[0]) - 1][2]
             before = [m for m in versions if m.effective_from <= start]
-            eras.append(Era(start, end, self._baselines[baseline_id], before[-1] if before else self.first_monitor(model)))
+            eras.append(
+                Era(start, end, self._baselines[baseline_id], before[-1] if before else self.first_monitor(model))
+            )
         return eras
 
     def first_monitor(self, model: str) -> Monitor:
@@ -153,6 +160,8 @@ class Catalogue:
         key = (baseline.baseline_id, monitor.monitor_version)
         found = self._rules.get(key)
         if found is None:
+            from detectors.rule import Rule  # only `detect` and replay judge; other roles stay small
+
             found = self._rules[key] = Rule(baseline, self.layout(baseline), monitor)
         return found
 

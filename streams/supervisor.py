@@ -34,7 +34,7 @@ class Child:
         """Start the process."""
         self._started = time.monotonic()
         output = open(self._log_path, "ab") if self._log_path else None  # noqa: SIM115  # the child keeps it
-        command = [sys.executable, "-m", "streams.cli", "run", self.role]
+        command = [sys.executable, "-m", "streams.roles", self.role]
         self.process = subprocess.Popen(command, env={**os.environ, **self._environment}, stdout=output, stderr=output)
         if output:
             output.close()

@@ -234,12 +234,10 @@ class ModelCounts:
             return
         self._advanced = max(self._advanced, reached)
         blocks, self._blocks = self._blocks, []
-        records = list(_packed([counts for several in told for counts in several]))
-        for counts in records[:-1]:
-            yield evidence.Partial(self._source, position, self._model, counts)
-        yield evidence.Partial(
-            self._source, position, self._model, records[-1] if records else [], blocks, self._advanced, idle
-        )
+        *records, last = _packed([counts for several in told for counts in several], blocks)
+        for windows, means in records:
+            yield evidence.Partial(self._source, position, self._model, windows, means)
+        yield evidence.Partial(self._source, position, self._model, *last, self._advanced, idle)
         self._forget()
 
     def _changed(self, reached: int) -> list[tuple[Key, Window]]:
@@ -318,15 +316,22 @@ class ModelCounts:
 KEEP_WINDOWS = 75
 
 
-def _packed(counts: list[evidence.WindowCounts]) -> Iterator[list[evidence.WindowCounts]]:
-    """Cut a list so that no record exceeds the size limit."""
+def _packed(
+    counts: Sequence[evidence.WindowCounts], blocks: Sequence[evidence.Blocks]
+) -> Iterator[tuple[list[evidence.WindowCounts], list[evidence.Blocks]]]:
+    """Cut counts and blocks into records within the size limit; yield at least one."""
     size = 0
-    packed: list[evidence.WindowCounts] = []
-    for item in counts:
-        if packed and size + len(item.counts) > evidence.MAX_BYTES:
-            yield packed
-            size, packed = 0, []
-        packed.append(item)
-        size += len(item.counts)
-    if packed:
-        yield packed
+    windows: list[evidence.WindowCounts] = []
+    means: list[evidence.Blocks] = []
+    items: list[evidence.WindowCounts | evidence.Blocks] = [*counts, *blocks]
+    for item in items:
+        n_bytes = len(item.counts) if isinstance(item, evidence.WindowCounts) else len(item.times) + len(item.values)
+        if size and size + n_bytes > evidence.MAX_BYTES:
+            yield windows, means
+            size, windows, means = 0, [], []
+        if isinstance(item, evidence.WindowCounts):
+            windows.append(item)
+        else:
+            means.append(item)
+        size += n_bytes
+    yield windows, means

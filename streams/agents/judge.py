@@ -12,8 +12,7 @@ from schemas.alerts import Alert
 from schemas.records import Record, Rejected
 from schemas.results import Result
 from streams.agents.judging import ModelJudge
-from streams.agents.outputs import Originating
-from streams.agents.profile import dead_output
+from streams.agents.outputs import Originating, dead_output
 from streams.catalogue import Catalogue, monitor_record
 from streams.engine.outbox import Output
 from streams.engine.stage import Reading

@@ -7,7 +7,7 @@ one more source per partition they came from. Rows forwarded later are counted t
 
 from __future__ import annotations
 
-
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -26,10 +26,12 @@ from schemas.monitors import Monitor
 from schemas.records import PlainRecord, Record
 from streams.agents.counting import ModelCounts
 from streams.agents.outputs import Originating, origin_of
-from streams.agents.profile import ORIGIN_HEADERS, ProfileMetrics
+from streams.agents.profile import HOUR_MS, ORIGIN_HEADERS, ProfileMetrics
 from streams.catalogue import Catalogue, records_of
 from streams.engine.outbox import Output
 from streams.engine.stage import Reading
+
+log = logging.getLogger(__name__)
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
@@ -52,6 +54,7 @@ class _Model(msgspec.Struct):
 class _State(msgspec.Struct):
     models: dict[str, _Model]
     seen: dict[str, int]
+    position: int = 0
 
 
 class _Forwarded(NamedTuple):
@@ -81,12 +84,11 @@ class LearnStage:
         self._counts: dict[tuple[str, str], ModelCounts] = {}
         self._announced: list[evidence.Partial] = []
         self._changes = 0
-        self._position = 0
 
     def update(self, records: Sequence[Record]) -> list[Output]:
         """Take forwarded rows, each once: a record that was forwarded twice has an old origin."""
         self._changes += 1
-        self._position = records[-1].offset + 1
+        self._state.position = records[-1].offset + 1
         learned: dict[tuple[str, str], list[Batch]] = {}
         for source, batch in self._batches(records, self._state.seen):
             model = self._state.models.get(batch.model)
@@ -114,7 +116,10 @@ class LearnStage:
             by_source.setdefault(source, []).append(record)
         for source, several in by_source.items():
             for batch in decode(several, max_features=self._max_features).batches:
-                yield source, batch
+                future = (batch.times > batch.record_times + HOUR_MS) & (batch.record_times >= 0)
+                if future.all():
+                    continue  # a dead letter already; a record is forwarded whole, also for its other rows
+                yield source, batch.take(~future) if future.any() else batch
 
     def _original(self, record: Record) -> _Forwarded:
         """Undo the forwarding: the record as it was, at its place in this topic."""
@@ -148,7 +153,7 @@ class LearnStage:
     def readings(self) -> Sequence[Reading]:
         """Return the models whose rows are wanted again: enough to learn from, or a baseline has appeared."""
         return [
-            Reading(name, model.first, self._position)
+            Reading(name, model.first, self._state.position)
             for name, model in self._state.models.items()
             if not model.learned
             and (self._catalogue.eras(name) or (not model.published and self._boundary(name, model) is not None))
@@ -166,7 +171,8 @@ class LearnStage:
                 return []
             try:
                 outputs = self._learn(name, mine, boundary)
-            except UnusableReference:
+            except UnusableReference as error:
+                log.info("%s is not learned yet: %s", name, error)
                 model.next_check = 2 * sum(model.minutes.values())
                 return []
             model.published = True
@@ -197,7 +203,7 @@ class LearnStage:
             effective_from=boundary,
             provisional=True,
         )
-        offset = self._position - 1
+        offset = self._state.position - 1
         return [self._out.output(offset, topic, key, value) for topic, key, value in records_of(baseline, boundary)]
 
     def _count(self, forwarded: Mapping[tuple[str, str], list[Batch]]) -> None:
@@ -216,8 +222,8 @@ class LearnStage:
         passed = now_ms if caught_up else None
         told, self._announced = self._announced, []
         for counts in self._counts.values():
-            told += counts.partials(self._position, passed)
-        offset = max(0, self._position - 1)
+            told += counts.partials(self._state.position, passed)
+        offset = max(0, self._state.position - 1)
         return [self._out.output(offset, topics.EVIDENCE.name, one.model, evidence.encode(one)) for one in told]
 
     def before_checkpoint(self) -> None:
@@ -244,5 +250,3 @@ class LearnStage:
                 source, model = segment.split("|", 1)
                 counts = self._counts[model, source] = ModelCounts(f"{self._source}<{source}", model, self._catalogue)
                 counts.restore(data)
-
-

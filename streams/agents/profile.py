@@ -11,11 +11,10 @@ import numpy as np
 from schemas import evidence, topics
 from schemas.codec import ORIGIN_HEADER
 from schemas.columns import Batch
-from schemas.dead import dead_letter
 from schemas.events import decode, reject_rows
 from schemas.records import Record, Rejected
 from streams.agents.counting import ModelCounts
-from streams.agents.outputs import Originating
+from streams.agents.outputs import Originating, dead_output
 from streams.catalogue import Catalogue
 from streams.engine.outbox import Output
 from streams.engine.stage import Reading
@@ -215,18 +214,6 @@ class ProfileStage:
 def _reject_all(batches: Sequence[Batch], reason: str, detail: str, rejected: list[Rejected]) -> None:
     for batch in batches:
         reject_rows(batch, np.ones(len(batch.times), bool), reason, detail, rejected)
-
-
-def dead_output(out: Originating, record: Record, why: Rejected, stage: str, *, keep_value: bool) -> Output:
-    """Return the dead letter of a record, in the partition of its input's number."""
-    detail = why.detail + (f" ({why.n_rows} rows)" if why.n_rows else "")
-    key, value, headers = dead_letter(
-        record.key, record.value, record.headers,
-        topic=record.topic, partition=record.partition, offset=record.offset,
-        stage=stage, reason=why.reason, error_class=why.reason, detail=detail, keep_value=keep_value,
-    )  # fmt: skip
-    made = out.output(record.offset, topics.DEAD.name, f"{record.topic}/{record.partition}", value or b"", headers)
-    return made._replace(key=key, value=value)
 
 
 ORIGIN_HEADERS = frozenset({ORIGIN_HEADER, "drift-time"})

@@ -21,10 +21,14 @@ from streams.settings import Settings, SettingsError, load
 app = typer.Typer(no_args_is_help=True, help="Baselines: what windows are compared with.")
 
 Model = Annotated[str, typer.Option("--model", "-m", help="The model's name.")]
-TimeColumn = Annotated[str | None, typer.Option("--time", help="Column with the event time; found by name or type if not given.")]
+TimeColumn = Annotated[
+    str | None, typer.Option("--time", help="Column with the event time; found by name or type if not given.")
+]
 PredictionColumn = Annotated[str | None, typer.Option("--prediction", help="Column with the prediction.")]
 IdColumn = Annotated[str | None, typer.Option("--id", help="Column with the event's id.")]
-Ignored = Annotated[list[str] | None, typer.Option("--ignore", help="Column that is no feature; may be given several times.")]
+Ignored = Annotated[
+    list[str] | None, typer.Option("--ignore", help="Column that is no feature; may be given several times.")
+]
 
 
 @app.command()
@@ -35,7 +39,9 @@ def create(
     prediction: PredictionColumn = None,
     id_column: IdColumn = None,
     ignore: Ignored = None,
-    promote_now: Annotated[bool, typer.Option("--promote/--store-only", help="Judge against it from the next window on.")] = True,
+    promote_now: Annotated[
+        bool, typer.Option("--promote/--store-only", help="Judge against it from the next window on.")
+    ] = True,
 ) -> None:
     """Build a baseline from a file and publish it.
 

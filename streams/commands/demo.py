@@ -29,6 +29,7 @@ from streams.commands.printing import console, show, utc
 from streams.embedded.services import Embedded
 from streams.engine.control import publish
 from streams.replay.files import Roles, complete, read_table
+from streams.roles.stores import store_of
 from streams.settings import Settings, SettingsError, load
 from streams.sinks.errors import SinkError
 from streams.sinks.history import History
@@ -108,7 +109,9 @@ def _start(supervisor: Supervisor, settings: Settings, data: Path) -> None:
             supervisor.watch()
             waiting = [role for role in waiting if not _ready(settings, role)]
             if waiting and time.monotonic() > deadline:
-                raise DemoError(f"{', '.join(waiting)} did not become ready in {READY_TIMEOUT_S:.0f} s; see {data / 'logs'}")
+                raise DemoError(
+                    f"{', '.join(waiting)} did not become ready in {READY_TIMEOUT_S:.0f} s; see {data / 'logs'}"
+                )
             time.sleep(0.2)
     console.print(f"running: {', '.join(child.role for child in supervisor.children)}")
 
@@ -125,7 +128,7 @@ def _ready(settings: Settings, role: str) -> bool:
 def _send(settings: Settings, supervisor: Supervisor) -> int:
     """Send the monitored half in event-time order through the client, as a service would, only faster."""
     try:
-        from driftgauge_client import Client  # noqa: PLC0415  # a distribution of its own, needed here only
+        from driftgauge_client import Client  # a distribution of its own, needed here only
     except ImportError:
         raise SettingsError("the demo sends through the client: pip install driftgauge-client") from None
     table = read_table(DATA / "monitoring.parquet").sort_by("timestamp")
@@ -160,14 +163,16 @@ def _send(settings: Settings, supervisor: Supervisor) -> int:
 
 
 def _progress() -> Progress:
-    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("rows"), console=console)
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("rows"), console=console
+    )
 
 
 async def _outcome(settings: Settings, supervisor: Supervisor, data: Path) -> tuple[list[Result], list[Alert], int]:
     """Wait until every complete window is judged and stored; return the results, the alerts and the rows stored."""
     times = read_table(DATA / "monitoring.parquet").column("timestamp").cast(pa.int64()).to_numpy()
     deadline = time.monotonic() + JUDGED_TIMEOUT_S
-    async with roles.store_of(settings) as store:
+    async with store_of(settings) as store:
         history = History(store)
         with console.status("waiting for the last verdicts …"):
             while True:
@@ -184,7 +189,9 @@ async def _outcome(settings: Settings, supervisor: Supervisor, data: Path) -> tu
                     if sum(result.rows for result in base) >= complete_rows and n_stored >= len(times):
                         return results, await history.alerts(model=MODEL), int(n_stored)
                 if time.monotonic() > deadline:
-                    raise DemoError(f"the last windows were not judged in {JUDGED_TIMEOUT_S:.0f} s; see {data / 'logs'}")
+                    raise DemoError(
+                        f"the last windows were not judged in {JUDGED_TIMEOUT_S:.0f} s; see {data / 'logs'}"
+                    )
                 await asyncio.sleep(0.3)
 
 
@@ -211,7 +218,9 @@ def _report(
     rows.sort(key=lambda row: row[1])
     show("What was found", ("feature", "verdict", "since", "reference", "now"), rows, False)
     n_windows = len([result for result in results if result.scale == 1])
-    console.print(f"{n_rows:,} rows sent, {n_stored:,} predictions stored, {n_windows} windows judged, {seconds:.0f} s in all\n")
+    console.print(
+        f"{n_rows:,} rows sent, {n_stored:,} predictions stored, {n_windows} windows judged, {seconds:.0f} s in all\n"
+    )
     for alert in sorted(alerts, key=lambda a: a.sequence)[-1:]:
         console.print("[bold]The Slack message that would have gone out[/] (set DRIFTGAUGE_SLACK_WEBHOOK_URL):")
         for line in alert_in_words(alert, panel_url=load().panel_address, replay_command=REPLAY):
@@ -219,7 +228,10 @@ def _report(
     console.print("\n[bold]Replay it[/] with other settings:")
     console.print(f"  {REPLAY} --budget 0.1", markup=False, highlight=False, soft_wrap=True)
     console.print("[bold]Send your own events[/]: pip install driftgauge-client, then")
-    console.print('  from driftgauge_client import log\n  log("my-model", {"age": 41, "city": "Lyon"}, prediction=0.83, id="req-1")', markup=False)
+    console.print(
+        '  from driftgauge_client import log\n  log("my-model", {"age": 41, "city": "Lyon"}, prediction=0.83, id="req-1")',
+        markup=False,
+    )
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_bytes(_result(baseline, first, n_stored))
     console.print(f"the result stands in {RESULT}")
@@ -233,7 +245,9 @@ def _result(baseline: Baseline, first: Mapping[str, Result], n_rows: int) -> byt
 
 
 def _stay(settings: Settings, supervisor: Supervisor) -> None:
-    console.print(f"\neverything keeps running: [bold]{settings.panel_address}[/], broker {settings.bootstrap_servers}. Ctrl-C ends it.")
+    console.print(
+        f"\neverything keeps running: [bold]{settings.panel_address}[/], broker {settings.bootstrap_servers}. Ctrl-C ends it."
+    )
     while True:
         supervisor.watch()
         time.sleep(0.5)

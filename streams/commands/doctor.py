@@ -12,14 +12,15 @@ import typer
 from schemas.topics import ALL
 from streams.commands.printing import Json, show
 from streams.engine import preflight
-from streams.roles import store_of
+from streams.roles.stores import store_of
 from streams.settings import Settings, load
 
 Line = tuple[str, str, str]
 
 
 def doctor(
-    as_json: Json = False, timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait for each system.")] = 5.0
+    as_json: Json = False,
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait for each system.")] = 5.0,
 ) -> None:
     """Check Kafka, topics, ClickHouse, Slack and the OTLP endpoint; exit code 3 when one cannot be reached.
 
@@ -95,5 +96,9 @@ def _otlp(settings: Settings, timeout_s: float) -> Line:
 def _panel(settings: Settings, _timeout_s: float) -> Line:
     loopback = settings.bind in ("127.0.0.1", "localhost", "::1")
     if not loopback and settings.panel_token is None and not settings.insecure:
-        return "panel", "wrong", "DRIFTGAUGE_BIND is not loopback: set DRIFTGAUGE_PANEL_TOKEN or DRIFTGAUGE_INSECURE=true"
+        return (
+            "panel",
+            "wrong",
+            "DRIFTGAUGE_BIND is not loopback: set DRIFTGAUGE_PANEL_TOKEN or DRIFTGAUGE_INSECURE=true",
+        )
     return "panel", "ok", settings.panel_address

@@ -65,7 +65,11 @@ def _line(text: str, message: str) -> int | None:
 def _allowed(message: str) -> str:
     if "unknown field" in message:
         return f". Fields: {', '.join(f for f in Monitor.__struct_fields__ if f not in ('monitor_version', 'effective_from'))}"
-    for name, values in (("window", monitors.Window), ("sensitivity", monitors.Sensitivity), ("type", monitors.FeatureType)):
+    for name, values in (
+        ("window", monitors.Window),
+        ("sensitivity", monitors.Sensitivity),
+        ("type", monitors.FeatureType),
+    ):
         if message.rstrip("`").endswith(f".{name}"):
             return f". Allowed: {', '.join(values.__args__)}"
     return ""

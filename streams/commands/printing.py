@@ -30,7 +30,9 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], as_j
         return
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
-        table.add_column(column, justify="right" if rows and isinstance(rows[0][columns.index(column)], int | float) else "left")
+        table.add_column(
+            column, justify="right" if rows and isinstance(rows[0][columns.index(column)], int | float) else "left"
+        )
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     console.print(table)

@@ -32,7 +32,9 @@ from streams.settings import SettingsError, load
 
 
 def replay(
-    file: Annotated[Path | None, typer.Argument(help="Parquet or CSV file; without one the events topic is read.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="Parquet or CSV file; without one the events topic is read.")
+    ] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="The model's name.")] = "model",
     reference: Annotated[Path | None, typer.Option(help="File to build the baseline from; needs no broker.")] = None,
     baseline: Annotated[str | None, typer.Option(help="Baseline to use instead of the one in force.")] = None,
@@ -76,7 +78,12 @@ def replay(
 
 
 def with_settings(
-    catalogue: Catalogue, model: str, baseline_id: str | None, window: str | None, budget: float | None, sensitivity: str | None
+    catalogue: Catalogue,
+    model: str,
+    baseline_id: str | None,
+    window: str | None,
+    budget: float | None,
+    sensitivity: str | None,
 ) -> Catalogue:
     """Return a catalogue of one model with these settings in place of its own, from the beginning."""
     baseline = catalogue.baseline(baseline_id) if baseline_id else catalogue.newest(model)
@@ -147,7 +154,8 @@ def _report(run: Replay, outcome: Iterable[Any], model: str, seconds: float, onl
         typer.echo(orjson.dumps([orjson.loads(results.encode(result)) for result in judged]).decode())
         return
     rows = [
-        (utc(r.window_start), utc(r.window_end), r.scale, r.rows, r.late_rows, r.state, drifted_in_words(r)) for r in judged
+        (utc(r.window_start), utc(r.window_end), r.scale, r.rows, r.late_rows, r.state, drifted_in_words(r))
+        for r in judged
     ]
     show(f"{model}: verdicts", ("from", "to", "scale", "rows", "late", "verdict", "drifted (effect)"), rows, False)
     for alert in outcome:
@@ -155,12 +163,18 @@ def _report(run: Replay, outcome: Iterable[Any], model: str, seconds: float, onl
             features = ", ".join(feature.feature for feature in alert.features)
             console.print(f"{utc(alert.time)}  alert {alert.state} ({alert.why}): {features}", markup=False)
     n_rows = run.metrics.n_rows
-    console.print(f"{n_rows:,} rows in {seconds:.1f} s ({n_rows / max(seconds, 1e-9):,.0f} rows/s), {run.metrics.n_late:,} late")
+    console.print(
+        f"{n_rows:,} rows in {seconds:.1f} s ({n_rows / max(seconds, 1e-9):,.0f} rows/s), {run.metrics.n_late:,} late"
+    )
     for reason, n in run.metrics.n_dead.items():
         console.print(f"[bold]{n:,} messages could not be used: {reason}[/]")
 
 
 def drifted_in_words(result: Result) -> str:
     """Return the drifted features with their effects, the largest first."""
-    found = [(f.tests[f.reason].effect if f.reason in f.tests else 0.0, f.feature) for f in result.features if f.verdict == "drift"]
+    found = [
+        (f.tests[f.reason].effect if f.reason in f.tests else 0.0, f.feature)
+        for f in result.features
+        if f.verdict == "drift"
+    ]
     return ", ".join(f"{name} ({effect:.2g})" for effect, name in sorted(found, reverse=True))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -27,14 +24,10 @@ def run(
     Examples: `driftgauge run detect` · `driftgauge run all --embedded`
     """
     settings = load()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("aiokafka").setLevel(logging.WARNING)
     if role == "all":
         _all(settings, embedded, data)
-    elif role == "panel":
-        asyncio.run(_panel(settings))
-    elif role in roles.APPS:
-        roles.serve(roles.APPS[role](settings), settings)
+    elif role in roles.ROLES:
+        roles.run(role, settings)
     else:
         raise typer.BadParameter(f"there is no role {role!r}; choose {', '.join(roles.ROLES)} or all")
 
@@ -52,10 +45,3 @@ def _all(settings: Settings, embedded: bool, data: Path) -> None:
         console.print(f"broker [bold]{services.environment['DRIFTGAUGE_BOOTSTRAP_SERVERS']}[/]")
         console.print(f"panel  [bold]{settings.panel_address}[/]")
         Supervisor(chosen(settings), services.environment).run()
-
-
-async def _panel(settings: Settings) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await roles.panel(settings, stop)

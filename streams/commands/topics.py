@@ -29,7 +29,9 @@ def check(as_json: Json = False) -> None:
     """
     settings = load()
     found, plan = preflight.existing(settings), preflight.planned(settings)
-    rows = [(name, n_planned, found.get(name, 0), "ok" if name in found else "missing") for name, n_planned in plan.items()]
+    rows = [
+        (name, n_planned, found.get(name, 0), "ok" if name in found else "missing") for name, n_planned in plan.items()
+    ]
     show("Topics", ("topic", "planned", "partitions", "state"), rows, as_json)
     if any(row[3] == "missing" for row in rows):
         raise typer.Exit(2)

@@ -78,7 +78,11 @@ def complete(table: pa.Table, roles: Roles) -> Roles:
     for name in roles.ignored:
         if name not in names:
             raise FileError(f"--ignore {name}: there is no such column; there are {', '.join(names)}")
-    time = roles.time or _named(table, TIME_NAMES) or next((f.name for f in table.schema if pa.types.is_timestamp(f.type)), None)
+    time = (
+        roles.time
+        or _named(table, TIME_NAMES)
+        or next((f.name for f in table.schema if pa.types.is_timestamp(f.type)), None)
+    )
     if time is None:
         raise FileError(f"no column looks like event time; name it with --time (columns: {', '.join(names)})")
     identifier = roles.id or _named(table, ID_NAMES)
@@ -143,5 +147,3 @@ def events_of(table: pa.Table, roles: Roles, model: str, *, rows: int = MAX_ROWS
         last = part.column("time")[-1].as_py()
         headers = [("content-type", ARROW.encode())]
         yield PlainRecord("file", 0, offset, last, sink.getvalue().to_pybytes(), None, headers)
-
-

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 
 from schemas import alerts, results, topics
 from schemas.alerts import Alert
@@ -121,10 +119,3 @@ def last_revisions(made: Iterable[Result | Alert]) -> list[Result]:
             if key not in newest or newest[key].revision <= item.revision:
                 newest[key] = item
     return sorted(newest.values(), key=lambda r: (r.window_end, r.model, r.slice, r.scale))
-
-
-def command_for(alert: Alert) -> str:
-    """Return the command that judges an alert's time again from the events topic."""
-    since = min([feature.since for feature in alert.features], default=alert.opened)
-    day = datetime.fromtimestamp(since / 1000, UTC).strftime("%Y-%m-%d")
-    return f"driftgauge replay --model {shlex.quote(alert.model)} --from {day}"

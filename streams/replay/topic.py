@@ -8,6 +8,7 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from schemas.records import Record
+from streams.engine import private
 from streams.engine.checkpoint import bounds
 from streams.engine.connection import reader
 from streams.engine.preflight import PreflightError
@@ -16,7 +17,9 @@ from streams.settings import Settings
 MAX_RECORDS = 5_000
 
 
-async def records_between(settings: Settings, topic: str, from_ms: int | None, to_ms: int | None) -> AsyncIterator[list[list[Record]]]:
+async def records_between(
+    settings: Settings, topic: str, from_ms: int | None, to_ms: int | None
+) -> AsyncIterator[list[list[Record]]]:
     """Yield rounds: the next records of each partition, Kafka timestamps in [from_ms, to_ms).
 
     A partition has its turn in every round until it has ended; the range ends at what was the end
@@ -30,8 +33,7 @@ async def records_between(settings: Settings, topic: str, from_ms: int | None, t
     consumer = reader(settings)
     await consumer.start()
     try:
-        consumer._client.add_topic(topic)
-        await consumer._client.force_metadata_update()
+        await private.refresh_metadata(consumer, [topic])
         partitions = consumer.partitions_for_topic(topic)
         if not partitions:
             raise PreflightError(f"topic {topic} does not exist; `driftgauge topics check` shows which do")

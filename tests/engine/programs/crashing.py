@@ -92,8 +92,7 @@ def main(role: str, point: str, n: str) -> None:
     if point not in POINTS:
         raise SystemExit(f"{point}: no point; choose one of {', '.join(POINTS)}")
     arm(Bomb(point, int(n)))
-    settings = load()
-    roles.serve(roles.APPS[role](settings), settings)
+    roles.run(role, load())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,47 @@
+"""The composition root: each role's parts, built and joined here and nowhere else.
+
+A role imports only what it needs, so that its process stays small.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from importlib import import_module
+
+import faust
+
+from streams.settings import Settings
+
+PORTS = {"panel": 8600, "detect": 8601, "store": 8602, "notify": 8603, "forward": 8604}
+ROLES = tuple(PORTS)
+
+
+def port_of(role: str, settings: Settings) -> int:
+    """Return the port of a role's web server."""
+    if role == "panel":
+        return settings.panel_port
+    return settings.metrics_port or PORTS[role]
+
+
+def run(role: str, settings: Settings) -> None:
+    """Run one role until a signal stops it."""
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for noisy in ("aiokafka", "faust", "mode"):
+        logging.getLogger(noisy).setLevel("WARNING" if settings.log_level == "INFO" else settings.log_level)
+    module = import_module(f"streams.roles.{role}")
+    if role == "panel":
+        asyncio.run(_until_stopped(module.serve, settings))
+        return
+    worker = faust.Worker(
+        module.build(settings), loglevel=settings.log_level.lower(), override_logging=False, redirect_stdouts=False
+    )
+    worker.execute_from_commandline()
+
+
+async def _until_stopped(serve: object, settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve(settings, stop)  # type: ignore[operator]  # the module's own coroutine

@@ -1,0 +1,59 @@
+"""`detect`: profiles rows, judges windows, learns baselines."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from schemas import topics
+from schemas.topics import Topic
+from streams.agents.judge import JudgeStage
+from streams.agents.learn import LearnStage
+from streams.agents.profile import ProfileStage
+from streams.engine.agent import StatefulAgent
+from streams.engine.app import RoleApp, attach, leave
+from streams.roles.parts import Parts
+from streams.settings import Settings
+
+
+def build(settings: Settings) -> RoleApp:
+    """Return the app that profiles, judges and learns."""
+    parts = Parts("detect", settings)
+    parts.follow_control()
+    catalogue, metrics = parts.catalogue, parts.metrics
+
+    def profile(partition: int, log_end: int) -> ProfileStage:
+        return ProfileStage(
+            f"{topics.EVENTS.name}/{partition}",
+            catalogue,
+            parts.originating(topics.EVENTS.name, partition),
+            metrics,
+            log_end=log_end,
+            max_features=settings.max_features,
+            max_models=settings.max_models,
+        )
+
+    def judge(partition: int, _log_end: int) -> JudgeStage:
+        out = parts.originating(topics.EVIDENCE.name, partition)
+        return JudgeStage(catalogue, out, metrics, lambda: int(time.time() * 1000))
+
+    def learn(partition: int, _log_end: int) -> LearnStage:
+        source = f"{topics.LEARNING.name}/{partition}"
+        out = parts.originating(topics.LEARNING.name, partition)
+        return LearnStage(source, catalogue, out, metrics, max_features=settings.max_features)
+
+    stages: list[tuple[str, Topic, Any]] = [
+        ("profile", topics.EVENTS, profile), ("judge", topics.EVIDENCE, judge), ("learn", topics.LEARNING, learn)
+    ]  # fmt: skip
+    attach(
+        parts.app,
+        [
+            StatefulAgent(
+                parts.app, settings, parts.outbox, name=name, topic=topic.name,
+                snapshot_topic=topics.snapshots(name).name, make_stage=make, metrics=metrics, leave=leave,
+                poisonous=lambda record, why: [parts.dead(record, "poisonous", why)],
+            )
+            for name, topic, make in stages
+        ],
+    )  # fmt: skip
+    return parts.app
