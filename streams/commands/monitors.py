@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 import typer
@@ -71,7 +71,7 @@ def _allowed(message: str) -> str:
         ("type", monitors.FeatureType),
     ):
         if message.rstrip("`").endswith(f".{name}"):
-            return f". Allowed: {', '.join(values.__args__)}"
+            return f". Allowed: {', '.join(get_args(values))}"
     return ""
 
 
