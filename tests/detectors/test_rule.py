@@ -286,7 +286,7 @@ def test_judging_is_deterministic_and_equals_a_kept_rule(reference: Baseline) ->
     assert counts.tolist() == before.tolist()
 
 
-def test_fifty_features_cost_at_most_a_tenth_of_a_millisecond_each() -> None:
+def test_judging_costs_at_most_a_fifth_of_a_millisecond_a_feature_even_on_a_busy_machine() -> None:
     rng = np.random.default_rng(15)
     reference = baseline({f"f{i}": numbers(rng.standard_normal(5000)) for i in range(50)}, rows_per_hour=500)
     layout = Layout(reference)
@@ -297,7 +297,7 @@ def test_fifty_features_cost_at_most_a_tenth_of_a_millisecond_each() -> None:
         started = time.process_time()
         rule.score(counts, 500)
         costs.append(time.process_time() - started)
-    assert min(costs) / 50 < 0.2e-3, "target 0.1 ms; twice that leaves room for a busy machine"
+    assert min(costs) / 50 < 0.2e-3, "the target is 0.1 ms on a quiet machine"
 
 
 @pytest.mark.slow
