@@ -110,7 +110,10 @@ def load(**overrides: object) -> Settings:
         raise SettingsError(f"{named or 'driftgauge.toml'}: {error}") from None
 
 
-NOT_SETTINGS = {CONFIG_FILE, "DRIFTGAUGE_SECRETS_DIR"}
+CLIENT_SETTINGS = {
+    f"DRIFTGAUGE_{name}" for name in ("EVENTS_TOPIC", "FEEDBACK_TOPIC", "BUFFER_BYTES", "LINGER_MS", "BATCH_ROWS")
+}
+NOT_SETTINGS = {CONFIG_FILE, "DRIFTGAUGE_SECRETS_DIR", *CLIENT_SETTINGS}
 CLIENT_PREFIXES = ("DRIFTGAUGE_CLIENT_", "DRIFTGAUGE_TEST_", "DRIFTGAUGE_KAFKA_")
 
 
