@@ -192,5 +192,19 @@ def merge_unseen(left: Unseen, right: Unseen) -> Unseen:
 
 
 def unknown_features(layout: Layout, columns: Mapping[str, Column]) -> int:
-    """Return how many columns the baseline neither judges nor leaves out on purpose."""
-    return sum(name not in layout.features and name not in layout.skipped for name in columns)
+    """Return the most values a single row has in columns the baseline neither judges nor leaves out on purpose.
+
+    A missing value is none, so the maximum over the rows of a window does not depend on batching.
+    """
+    unknown = [column for name, column in columns.items() if name not in layout.features and name not in layout.skipped]
+    return int(np.max(sum(map(_present, unknown)), initial=0)) if unknown else 0
+
+
+def _present(column: Column) -> NDArray[np.int64]:
+    """Return 1 for every row with a value, usable or not."""
+    present: Any = False if column.invalid is None else column.invalid
+    if column.numbers is not None:
+        present = present | ~np.isnan(column.numbers)
+    if column.codes is not None:
+        present = present | (column.codes >= 0)
+    return np.asarray(present, np.int64)
