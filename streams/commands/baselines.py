@@ -83,8 +83,8 @@ def built(table: object, columns: Roles, model: str, catalogue: Catalogue, sourc
 def describe(baseline: Baseline) -> None:
     """Print what a baseline came to."""
     console.print(
-        f"[bold]{baseline.baseline_id}[/]: {baseline.rows:,} rows from {utc(baseline.first_ms)} to {utc(baseline.last_ms)}, "
-        f"{len(baseline.features)} series; window {baseline.window_reason}"
+        f"[bold]{baseline.baseline_id}[/]: {baseline.rows:,} rows from {utc(baseline.first_ms)} to "
+        f"{utc(baseline.last_ms)}, {len(baseline.features)} series; window {baseline.window_reason}"
     )
     for name, why in baseline.skipped.items():
         console.print(f"  {name} is not judged: {why}", markup=False)

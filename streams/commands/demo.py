@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import time
 import urllib.error
@@ -39,7 +40,6 @@ from streams.supervisor import Supervisor
 MODEL = "car-loan"
 DATA = Path(__file__).parent.parent / "demo"
 COLUMNS = Roles(time="timestamp", prediction="y_pred_proba", ignored=("y_pred", "repaid"))
-RESULT = Path(".demo/result.json")
 CHUNK_ROWS = 500
 ROWS_PER_S = 2_000
 READY_TIMEOUT_S = 45.0
@@ -64,6 +64,7 @@ def demo(
     signal.signal(signal.SIGTERM, _interrupted)
     started = time.monotonic()
     settings = load(panel_port=port)
+    shutil.rmtree(data / "store", ignore_errors=True)  # what an earlier demo found must not stand for this one
     console.print("[bold]driftgauge demo[/]: a car-loan model, 25,000 reference rows, then 25,000 rows of traffic")
     console.print("starting the embedded broker and store …")
     with Embedded(settings, data) as services:
@@ -78,6 +79,8 @@ def demo(
             n_rows = _send(settings, supervisor)
             results, alerts, n_stored = asyncio.run(_outcome(settings, supervisor, data))
             _report(baseline, results, alerts, n_rows, n_stored, time.monotonic() - started)
+            (data / "result.json").write_bytes(_result(baseline, found(results), n_stored))
+            console.print(f"the result stands in {data / 'result.json'}")
             if keep:
                 _stay(settings, supervisor)
         except KeyboardInterrupt:
@@ -229,12 +232,10 @@ def _report(
     console.print(f"  {REPLAY} --budget 0.1", markup=False, highlight=False, soft_wrap=True)
     console.print("[bold]Send your own events[/]: pip install driftgauge-client, then")
     console.print(
-        '  from driftgauge_client import log\n  log("my-model", {"age": 41, "city": "Lyon"}, prediction=0.83, id="req-1")',
+        "  from driftgauge_client import log\n"
+        '  log("my-model", {"age": 41, "city": "Lyon"}, prediction=0.83, id="req-1")',
         markup=False,
     )
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_bytes(_result(baseline, first, n_stored))
-    console.print(f"the result stands in {RESULT}")
 
 
 def _result(baseline: Baseline, first: Mapping[str, Result], n_rows: int) -> bytes:
@@ -246,7 +247,8 @@ def _result(baseline: Baseline, first: Mapping[str, Result], n_rows: int) -> byt
 
 def _stay(settings: Settings, supervisor: Supervisor) -> None:
     console.print(
-        f"\neverything keeps running: [bold]{settings.panel_address}[/], broker {settings.bootstrap_servers}. Ctrl-C ends it."
+        f"\neverything keeps running: [bold]{settings.panel_address}[/], broker {settings.bootstrap_servers}. "
+        "Ctrl-C ends it."
     )
     while True:
         supervisor.watch()

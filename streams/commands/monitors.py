@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import typer
@@ -12,7 +12,7 @@ import yaml
 
 from schemas import monitors
 from schemas.evidence import Apply
-from schemas.monitors import Monitor
+from schemas.monitors import FeatureMonitor, FixedLimit, Monitor
 from streams.catalogue import Catalogue
 from streams.commands.printing import Json, console, show, utc
 from streams.engine.control import command, read_catalogue
@@ -30,49 +30,74 @@ def read_monitor(path: Path) -> Monitor:
         Naming the line, the field and what is allowed.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         plain = yaml.safe_load(text)
-        monitor = msgspec.convert(plain, Monitor)
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise SettingsError(f"{path}: nested too deeply to be a monitor") from None
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError: no UTF-8, or a date that does not exist
         raise SettingsError(f"{path}: {error}") from None
+    try:
+        monitor = msgspec.convert(plain, Monitor)
     except msgspec.ValidationError as error:
-        line = _line(text, str(error))
-        raise SettingsError(f"{path}{f':{line}' if line else ''}: {error}{_allowed(str(error))}") from None
+        field = _field(plain, str(error))
+        line = _line(text, field)
+        message = str(error).replace(".features[...]", f".features.{field[1]}" if len(field) > 1 else ".features[...]")
+        raise SettingsError(f"{path}{f':{line}' if line else ''}: {message}{_allowed(field, message)}") from None
     given = {"monitor_version", "effective_from"} & set(plain)
     if given:
         raise SettingsError(f"{path}: {', '.join(sorted(given))} is set when the monitor is applied; leave it out")
     return monitor
 
 
-def _line(text: str, message: str) -> int | None:
-    """Find the line of the field an error names, as ``$.features.city``; None when it names none."""
-    path = message.rpartition("`$")[2].rstrip("`") if "`$" in message else ""
+def _field(plain: Any, message: str) -> list[str]:
+    """Return the names that lead to the field an error tells of; dicts are searched for the feature it means."""
+    path = message.rpartition(" - at `$")[2].rstrip("`") if " - at `$" in message else ""
+    names = [name for name in path.replace("[...]", ".[...]").replace("[", ".[").split(".") if name]
+    if names[:2] == ["features", "[...]"]:
+        names[1] = next((str(name) for name, one in plain["features"].items() if not _is_feature(one)), names[1])
     unknown = message.partition("unknown field `")[2].partition("`")[0]
+    return [*names, unknown] if unknown else names
+
+
+def _is_feature(plain: Any) -> bool:
+    try:
+        msgspec.convert(plain, FeatureMonitor)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _line(text: str, field: list[str]) -> int | None:
+    """Return the line of a field, or of the nearest one around it; None when it is the file as a whole."""
     node: Any = yaml.compose(text)
     line: int | None = None
-    for name in [part for part in path.replace("[...]", ".[...]").split(".") if part] + ([unknown] if unknown else []):
-        if not isinstance(node, yaml.MappingNode):
+    for name in field:
+        if isinstance(node, yaml.SequenceNode) and name.strip("[]").isdigit():
+            node = node.value[int(name.strip("[]"))]
+            line = node.start_mark.line + 1
+            continue
+        values = node.value if isinstance(node, yaml.MappingNode) else []
+        match = next(((key, value) for key, value in values if key.value == name), None)
+        if match is None:
             break
-        match = [(key, value) for key, value in node.value if name in (key.value, "[...]")]
-        if not match:
-            break
-        line, node = match[0][0].start_mark.line + 1, match[0][1]
+        line, node = match[0].start_mark.line + 1, match[1]
     return line
 
 
-def _allowed(message: str) -> str:
+def _allowed(field: list[str], message: str) -> str:
+    """Return the fields or values a person may choose from."""
+    if not field:
+        return ""
+    struct: Any = Monitor
+    if field[0] == "features" and len(field) > 2:
+        struct = FixedLimit if field[2] == "statistics" and len(field) > 3 else FeatureMonitor
     if "unknown field" in message:
-        return f". Fields: {', '.join(f for f in Monitor.__struct_fields__ if f not in ('monitor_version', 'effective_from'))}"
-    for name, values in (
-        ("window", monitors.Window),
-        ("sensitivity", monitors.Sensitivity),
-        ("type", monitors.FeatureType),
-    ):
-        if message.rstrip("`").endswith(f".{name}"):
-            return f". Allowed: {', '.join(get_args(values))}"
-    return ""
+        names = [name for name in struct.__struct_fields__ if name not in ("monitor_version", "effective_from")]
+        return f". Fields: {', '.join(names)}"
+    kind = get_type_hints(struct).get(field[-1])
+    return f". Allowed: {', '.join(get_args(kind))}" if get_origin(kind) is Literal else ""
 
 
 @app.command("apply")

@@ -10,6 +10,7 @@ import typer
 from streams import roles
 from streams.commands.printing import console
 from streams.embedded.services import Embedded
+from streams.roles.stores import store_of
 from streams.settings import Settings, load
 from streams.supervisor import Supervisor
 
@@ -39,6 +40,7 @@ def chosen(settings: Settings) -> list[str]:
 
 def _all(settings: Settings, embedded: bool, data: Path) -> None:
     if not embedded:
+        store_of(settings)  # say what is missing before anything starts
         Supervisor(chosen(settings), {}).run()
         return
     with Embedded(settings, data) as services:
