@@ -162,7 +162,7 @@ class ModelJudge:
         """Make a window; None when it is older than what is kept."""
         baseline = self._catalogue.baseline(counts.baseline_id)
         if baseline is None:
-            raise LookupError(f"baseline {counts.baseline_id} is named by evidence and is not in {self.model}'s control topic")
+            raise LookupError(f"evidence of {self.model} names baseline {counts.baseline_id}; the control topic lacks it")
         monitor = self._catalogue.monitor_at(self.model, counts.monitor_version)
         end = windows.window_end(counts.window_start, baseline.window_ms, monitor.timezone)
         keep = KEEP_SCALES * max(monitor.scales) * baseline.window_ms
@@ -259,7 +259,8 @@ class ModelJudge:
         revision = 2 * (rows + late_rows) + sealed
         if not rows or revision <= self._state.emitted.get((slice_, scale, start), -1):
             return None
-        mixed = any(w.mixed or (w.baseline_id, w.monitor_version) != (last.baseline_id, last.monitor_version) for w in inside)
+        under = (last.baseline_id, last.monitor_version)
+        mixed = any(window.mixed or (window.baseline_id, window.monitor_version) != under for window in inside)
         self._state.emitted[slice_, scale, start] = revision
         verdicts = NO_FEATURES
         if not mixed:

@@ -138,9 +138,8 @@ class ProfileStage:
         for record in records:
             if record.offset in learning:
                 headers = [*record.headers, ("drift-time", str(record.timestamp).encode())]
-                outputs.append(
-                    self._out.output(record.offset, topics.LEARNING.name, models[record.offset], record.value or b"", headers)
-                )
+                key, value = models[record.offset], record.value or b""
+                outputs.append(self._out.output(record.offset, topics.LEARNING.name, key, value, headers))
             if record.offset in reasons:
                 outputs.append(self._dead(record, reasons[record.offset]))
                 self._metrics.dead_letter(reasons[record.offset].reason)

@@ -89,7 +89,8 @@ def with_settings(
     baseline = catalogue.baseline(baseline_id) if baseline_id else catalogue.newest(model)
     if baseline is None:
         raise SettingsError(
-            f"{baseline_id or model}: there is no such baseline. Give --reference FILE, or see `driftgauge baseline list`."
+            f"{baseline_id or model}: there is no such baseline. "
+            "Give --reference FILE, or see `driftgauge baseline list`."
         )
     if window is not None:
         if window not in SIZES_MS:

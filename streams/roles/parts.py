@@ -19,14 +19,15 @@ from streams.roles import port_of
 from streams.settings import Settings
 from streams.sinks.prometheus import Metrics
 
+_CONTROL = (topics.BASELINES, topics.MONITORS)
+_JUDGED = (topics.RESULTS, topics.ALERTS)
 NEEDED: dict[str, Sequence[Topic]] = {
-    "detect": (topics.EVENTS, topics.EVIDENCE, topics.LEARNING, topics.BASELINES, topics.MONITORS, topics.RESULTS,
-               topics.ALERTS, topics.DEAD, *topics.SNAPSHOTS),
-    "store": (topics.RESULTS, topics.ALERTS, topics.EVENTS, topics.FEEDBACK, topics.BASELINES, topics.MONITORS, topics.DEAD),
+    "detect": (topics.EVENTS, topics.EVIDENCE, topics.LEARNING, topics.DEAD, *_CONTROL, *_JUDGED, *topics.SNAPSHOTS),
+    "store": (topics.EVENTS, topics.FEEDBACK, topics.DEAD, *_CONTROL, *_JUDGED),
     "notify": (topics.ALERTS,),
     "forward": (topics.SPANS, topics.DEAD),
-    "panel": (topics.RESULTS, topics.ALERTS, topics.BASELINES, topics.MONITORS),
-}  # fmt: skip
+    "panel": (*_CONTROL, *_JUDGED),
+}
 
 
 def process_registry() -> CollectorRegistry:
