@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from detectors.layout import Layout
+from detectors.windows import SIZES_MS
 from schemas import baselines, control, monitors, topics
 from schemas.baselines import Baseline
 from schemas.monitors import Monitor
@@ -100,28 +101,27 @@ class Catalogue:
         for start, end in zip(starts, [*starts[1:], FOREVER], strict=True):
             baseline_id = effective[bisect_right(effective, start, key=lambda e: e[0]) - 1][2]
             before = [m for m in versions if m.effective_from <= start]
-            eras.append(
-                Era(start, end, self._baselines[baseline_id], before[-1] if before else self.first_monitor(model))
-            )
+            monitor = before[-1] if before else Monitor(model=model)
+            eras.append(Era(start, end, _windowed(self._baselines[baseline_id], monitor), monitor))
         return eras
 
-    def first_monitor(self, model: str) -> Monitor:
-        """Return the monitor a model without an applied one has."""
-        versions = self._monitors.get(model)
-        return versions[min(versions)] if versions else Monitor(model=model)
+    def under(self, model: str, baseline_id: str, monitor_version: int) -> tuple[Baseline, Monitor]:
+        """Return the baseline and monitor that counts name, the window being the one they were counted in.
+
+        Raises
+        ------
+        LookupError
+            When the control topic lacks the baseline.
+        """
+        monitor = self._monitors.get(model, {}).get(monitor_version) or Monitor(model=model)
+        if baseline_id not in self._baselines:
+            raise LookupError(f"counts of {model} name baseline {baseline_id}, which the control topic lacks")
+        return _windowed(self._baselines[baseline_id], monitor), monitor
 
     def monitor(self, model: str) -> Monitor:
         """Return the newest monitor of a model."""
         versions = self._monitors.get(model)
         return versions[max(versions)] if versions else Monitor(model=model)
-
-    def monitor_at(self, model: str, version: int) -> Monitor:
-        """Return one version of a monitor; version 0 may never have been written."""
-        return self._monitors.get(model, {}).get(version) or Monitor(model=model)
-
-    def n_versions(self, model: str) -> int:
-        """Return the highest monitor version of a model, 0 when it has none."""
-        return max(self._monitors.get(model, {}), default=0)
 
     def baseline(self, baseline_id: str) -> Baseline | None:
         """Return a stored baseline."""
@@ -164,6 +164,14 @@ class Catalogue:
 
             found = self._rules[key] = Rule(baseline, self.layout(baseline), monitor)
         return found
+
+
+def _windowed(baseline: Baseline, monitor: Monitor) -> Baseline:
+    """Return the baseline with the window the monitor asks for."""
+    if monitor.window == "auto" or SIZES_MS[monitor.window] == baseline.window_ms:
+        return baseline
+    reason = f"{monitor.window}: as the monitor says"
+    return msgspec.structs.replace(baseline, window_ms=SIZES_MS[monitor.window], window_reason=reason)
 
 
 def records_of(baseline: Baseline, effective_from: int | None) -> list[tuple[str, str, bytes]]:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from detectors.windows import SIZES_MS
 from schemas import alerts, control, evidence, monitors, results, topics
 from schemas.alerts import Alert
 from schemas.records import Record, Rejected
@@ -74,10 +75,11 @@ class JudgeStage:
             key = f"{message.model}/effective/{message.baseline_id}"
             return [self._out.output(offset, topics.BASELINES.name, key, control.encode(effective))]
         if isinstance(message, evidence.Apply):
+            monitor = monitors.decode(message.monitor)
             monitor = msgspec.structs.replace(
-                monitors.decode(message.monitor),
+                monitor,
                 monitor_version=judge.next_monitor_version(),
-                effective_from=judge.effective_from(),
+                effective_from=judge.effective_from(SIZES_MS.get(monitor.window, 0)),
             )
             topic, key, value = monitor_record(monitor)
             return [self._out.output(offset, topic, key, value)]

@@ -14,8 +14,10 @@ from detectors.episodes import Episodes
 from detectors.online import ChangeDetector
 from detectors.rule import window_state
 from schemas.alerts import Alert
+from schemas.baselines import Baseline
 from schemas.codec import decode_counts
 from schemas.evidence import Blocks, Partial, WindowCounts
+from schemas.monitors import Monitor
 from schemas.results import FeatureVerdict, Result, Warning
 from streams.agents.counting import LATE_PART
 from streams.agents.vectors import parts
@@ -160,16 +162,16 @@ class ModelJudge:
 
     def _open(self, counts: WindowCounts) -> Window | None:
         """Make a window; None when it is older than what is kept."""
-        baseline = self._catalogue.baseline(counts.baseline_id)
-        if baseline is None:
-            raise LookupError(f"evidence of {self.model} names baseline {counts.baseline_id}; the control topic lacks it")
-        monitor = self._catalogue.monitor_at(self.model, counts.monitor_version)
+        baseline, monitor = self._catalogue.under(self.model, counts.baseline_id, counts.monitor_version)
         end = windows.window_end(counts.window_start, baseline.window_ms, monitor.timezone)
         keep = KEEP_SCALES * max(monitor.scales) * baseline.window_ms
         if end < self._state.joint - keep:
             return None
         closes = end + round(monitor.lateness_windows * baseline.window_ms)
         return Window(end, closes, counts.baseline_id, counts.monitor_version, {})
+
+    def _under(self, window: Window) -> tuple[Baseline, Monitor]:
+        return self._catalogue.under(self.model, window.baseline_id, window.monitor_version)
 
     def _queue(self, source: str, blocks: Blocks) -> None:
         key = (source, blocks.slice, blocks.feature, blocks.baseline_id)
@@ -219,7 +221,7 @@ class ModelJudge:
     def _containing(self, key: tuple[str, int]) -> list[tuple[str, int]]:
         """Return judged later windows at whose end a scale begins that includes this one."""
         window = self._state.windows[key]
-        monitor = self._catalogue.monitor_at(self.model, window.monitor_version)
+        _, monitor = self._under(window)
         reach = max(monitor.scales) * (window.end - key[1])
         return [
             other
@@ -231,29 +233,23 @@ class ModelJudge:
         window = self._state.windows[key]
         first = not window.judged
         window.judged = True
-        monitor = self._catalogue.monitor_at(self.model, window.monitor_version)
+        baseline, monitor = self._under(window)
         made = [result for scale in monitor.scales if (result := self._result(key, window, scale)) is not None]
         yield from made
         if first:
-            baseline = self._catalogue.baseline(window.baseline_id)
             self._episodes.monitor = monitor
-            yield from self._episodes.update(*made, may_open=baseline is not None and not baseline.provisional)
+            yield from self._episodes.update(*made, may_open=not baseline.provisional)
 
     def _result(self, key: tuple[str, int], last: Window, scale: int) -> Result | None:
         """Score one scale whose window ends with this base window; None when there is nothing new."""
         slice_, last_start = key
-        baseline = self._catalogue.baseline(last.baseline_id)
-        assert baseline is not None, "the window was opened under it"
-        monitor = self._catalogue.monitor_at(self.model, last.monitor_version)
+        baseline, monitor = self._under(last)
+        rule = self._catalogue.rule(baseline, monitor)
         span = windows.scale_windows(last_start, baseline.window_ms, scale, monitor.timezone)
-        if span is None or (scale > 1 and scale not in baseline.scales):
+        if span is None or (scale > 1 and scale not in rule.scales):
             return None
         start, end = span
-        inside = [
-            window
-            for (s, w), window in self._state.windows.items()
-            if s == slice_ and start <= w < end
-        ]
+        inside = [window for (s, w), window in self._state.windows.items() if s == slice_ and start <= w < end]
         rows, late_rows = sum(w.rows for w in inside), sum(w.late_rows for w in inside)
         sealed = all(w.closes <= self._state.joint for w in inside)
         revision = 2 * (rows + late_rows) + sealed
@@ -265,7 +261,6 @@ class ModelJudge:
         verdicts = NO_FEATURES
         if not mixed:
             counts, unseen = self._counted(inside)
-            rule = self._catalogue.rule(baseline, monitor)
             verdicts = rule.score(counts, rows=rows, scale=scale, unseen=unseen)
         return Result(
             run_id=self._run_id,
@@ -289,8 +284,7 @@ class ModelJudge:
         )
 
     def _counted(self, inside: list[Window]) -> Counted:
-        baseline = self._catalogue.baseline(inside[0].baseline_id)
-        assert baseline is not None, "the window was opened under it"
+        baseline, _ = self._under(inside[0])
         layout = self._catalogue.layout(baseline)
         ranges = parts(layout)
         total = layout.zeros()
@@ -356,7 +350,7 @@ class ModelJudge:
         """Drop windows that no scale can need any more."""
         state = self._state
         for key, window in list(state.windows.items()):
-            monitor = self._catalogue.monitor_at(self.model, window.monitor_version)
+            _, monitor = self._under(window)
             size = window.end - key[1]
             if window.judged and window.end < state.joint - KEEP_SCALES * max(monitor.scales) * size:
                 del state.windows[key]
@@ -367,13 +361,16 @@ class ModelJudge:
         for emitted in [e for e in state.emitted if e[2] < oldest - 125 * size]:
             del state.emitted[emitted]
 
-    def effective_from(self) -> int:
-        """Return from when a new baseline or monitor can hold: the first window boundary nobody has reached."""
+    def effective_from(self, new_size_ms: int = 0) -> int:
+        """Return from when a new baseline or monitor can hold: the first window boundary nobody has reached.
+
+        A boundary of the windows now and of those to come, `new_size_ms` long (0: as now).
+        """
         newest = max((source.watermark for source in self._state.sources.values()), default=-1)
         eras = self._catalogue.eras(self.model)
         if newest < 0 or not eras:
             return 0
-        size, zone = eras[-1].baseline.window_ms, eras[-1].monitor.timezone
+        size, zone = max(eras[-1].baseline.window_ms, new_size_ms), eras[-1].monitor.timezone
         guard = min(3_600_000, size)
         return windows.window_end(windows.window_start(newest + guard, size, zone), size, zone)
 
