@@ -52,17 +52,22 @@ def compress(data: bytes) -> bytes:
 
 
 def decompress(data: bytes, limit: int) -> bytes:
-    """Decompress zstd data that is at most `limit` bytes long."""
-    source = cramjam.Buffer(data)
-    out = cramjam.Buffer()
-    try:
-        n = cramjam.zstd.decompress_into(source, out)
-    except cramjam.DecompressionError as error:
-        raise CorruptError(str(error)) from None
-    if n > limit:
-        raise CorruptError(f"{n} bytes where at most {limit} are allowed")
-    out.seek(0)
-    return bytes(out.read())
+    """Decompress zstd data that is at most `limit` bytes long; never takes more memory than that.
+
+    Raises
+    ------
+    CorruptError
+        When the data are damaged or longer.
+    """
+    size = min(limit, max(1 << 16, 16 * len(data)))
+    while True:
+        out = bytearray(size)
+        try:
+            return bytes(memoryview(out)[: cramjam.zstd.decompress_into(data, out)])
+        except cramjam.DecompressionError as error:
+            if size >= limit:
+                raise CorruptError(f"zstd data damaged, or longer than the {limit} bytes allowed: {error}") from None
+            size = min(limit, 8 * size)
 
 
 def crc(data: bytes) -> int:
@@ -116,6 +121,15 @@ class Origin(NamedTuple):
 
     @classmethod
     def decode(cls, data: bytes) -> Origin:
-        """Read what `encode` wrote."""
-        topic, partition, offset, ordinal = data.decode().rsplit("/", 3)
-        return cls(topic, int(partition), int(offset), int(ordinal))
+        """Read what `encode` wrote.
+
+        Raises
+        ------
+        CorruptError
+            When it is anything else.
+        """
+        try:
+            topic, partition, offset, ordinal = data.decode().rsplit("/", 3)
+            return cls(topic, int(partition), int(offset), int(ordinal))
+        except ValueError:
+            raise CorruptError(f"{data[:80]!r} is no origin: topic/partition/offset/ordinal") from None

@@ -53,22 +53,30 @@ class Assembly:
     """Puts the chunks of baselines together again, in any order, repeats included."""
 
     def __init__(self) -> None:
-        self._pieces: dict[tuple[str, int], dict[int, bytes]] = {}
+        self._pieces: dict[tuple[str, int, int], dict[int, bytes]] = {}
+        self._whole: set[tuple[str, int, int]] = set()
 
     def add(self, chunk: Chunk) -> bytes | None:
-        """Take one chunk; return the whole when it was the last one missing.
+        """Take one chunk; return the whole when it was the last one missing, and once only.
 
         Raises
         ------
         CorruptError
             When the pieces do not give the whole they say they are.
         """
-        pieces = self._pieces.setdefault((chunk.baseline_id, chunk.checksum), {})
+        key = chunk.baseline_id, chunk.checksum, chunk.n_chunks
+        if not 0 <= chunk.index < chunk.n_chunks:
+            raise CorruptError(f"baseline {chunk.baseline_id}: chunk {chunk.index} of {chunk.n_chunks}")
+        if key in self._whole:
+            return None
+        pieces = self._pieces.setdefault(key, {})
         pieces[chunk.index] = chunk.data
         if len(pieces) < chunk.n_chunks:
             return None
-        del self._pieces[chunk.baseline_id, chunk.checksum]
+        del self._pieces[key]
         packed = b"".join(pieces[index] for index in range(chunk.n_chunks))
         if crc(packed) != chunk.checksum:
             raise CorruptError(f"baseline {chunk.baseline_id}: checksum differs")
-        return decompress(packed, MAX_BASELINE_BYTES)
+        whole = decompress(packed, MAX_BASELINE_BYTES)
+        self._whole.add(key)
+        return whole

@@ -93,6 +93,15 @@ _decoder = msgspec.msgpack.Decoder(Evidence)
 
 
 def decode(value: bytes) -> Evidence:
-    """Return the evidence in a record's value."""
-    message: Evidence = _decoder.decode(value)
+    """Return the evidence in a record's value.
+
+    Raises
+    ------
+    msgspec.DecodeError
+        When it is none.
+    """
+    try:
+        message: Evidence = _decoder.decode(value)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"MessagePack data is malformed: {type(error).__name__}") from None
     return message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Meta
@@ -32,7 +33,7 @@ class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The settings of one model.
 
     `lateness_windows` is in base windows, `idle_s` in seconds; `budget` is the expected number of
-    false alarms per week for this model, over every monitored series.
+    false alarms per week for this model, over every monitored series. `timezone` is an IANA name.
     """
 
     model: Annotated[str, Meta(min_length=1, max_length=200)]
@@ -56,6 +57,16 @@ class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     learn_rows: Annotated[int, Meta(ge=500, le=1_000_000)] = 10_000
     features: dict[str, FeatureMonitor] = {}
     routes: list[str] = []
+
+    def __post_init__(self) -> None:
+        """Refuse a time zone in which no window could be aligned."""
+        try:
+            ZoneInfo(self.timezone)
+        except (KeyError, ValueError, OSError):
+            shown = self.timezone[:80]
+            raise ValueError(
+                f"{shown!r} is no known time zone; use a name such as Europe/Paris - at `$.timezone`"
+            ) from None
 
 
 encode = msgspec.json.Encoder().encode

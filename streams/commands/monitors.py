@@ -43,7 +43,7 @@ def read_monitor(path: Path) -> Monitor:
     except msgspec.ValidationError as error:
         field = _field(plain, str(error))
         line = _line(text, field)
-        message = str(error).replace(".features[...]", f".features.{field[1]}" if len(field) > 1 else ".features[...]")
+        message = str(error).replace("features[...]", f"features.{field[1]}" if len(field) > 1 else "features")
         raise SettingsError(f"{path}{f':{line}' if line else ''}: {message}{_allowed(field, message)}") from None
     given = {"monitor_version", "effective_from"} & set(plain)
     if given:
@@ -54,8 +54,8 @@ def read_monitor(path: Path) -> Monitor:
 def _field(plain: Any, message: str) -> list[str]:
     """Return the names that lead to the field an error tells of; dicts are searched for the feature it means."""
     path = message.rpartition(" - at `$")[2].rstrip("`") if " - at `$" in message else ""
-    names = [name for name in path.replace("[...]", ".[...]").replace("[", ".[").split(".") if name]
-    if names[:2] == ["features", "[...]"]:
+    names = [name for name in path.replace("[...]", ".*").replace("[", ".").replace("]", "").split(".") if name]
+    if names[:2] == ["features", "*"]:
         names[1] = next((str(name) for name, one in plain["features"].items() if not _is_feature(one)), names[1])
     unknown = message.partition("unknown field `")[2].partition("`")[0]
     return [*names, unknown] if unknown else names
@@ -74,8 +74,8 @@ def _line(text: str, field: list[str]) -> int | None:
     node: Any = yaml.compose(text)
     line: int | None = None
     for name in field:
-        if isinstance(node, yaml.SequenceNode) and name.strip("[]").isdigit():
-            node = node.value[int(name.strip("[]"))]
+        if isinstance(node, yaml.SequenceNode):
+            node = node.value[int(name)]
             line = node.start_mark.line + 1
             continue
         values = node.value if isinstance(node, yaml.MappingNode) else []

@@ -112,7 +112,7 @@ def mapping(n_rows: int) -> dict[str, Any]:
     }
 
 
-EVERYTHING = {
+EVERYTHING: dict[str, Any] = {
     "ids": range(300),
     "times": np.arange(T0, T0 + 300),
     "latencies_ms": np.linspace(1, 9, 300),

@@ -113,5 +113,6 @@ def test_entropy_is_the_same_alone_and_in_company() -> None:
 
 
 def test_records_without_a_timestamp_are_decoded() -> None:
-    bare: Any = record(encoded({"model": "m", "time": T0, "features": {}}))._replace(timestamp=None)
+    nothing: Any = None
+    bare = record(encoded({"model": "m", "time": T0, "features": {}}), timestamp=nothing)
     assert decode([bare]).batches[0].record_times.tolist() == [-1]
