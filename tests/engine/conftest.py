@@ -15,7 +15,9 @@ from tests.engine.running import Cluster
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
     """Our topics on a fresh broker: the names of topics are fixed, so tests cannot share one."""
-    broker: Any = start_kafka(tmp_path / "kafka") if request.param == "kafka" else Embedded({})
+    folder = tmp_path / "kafka"
+    folder.mkdir()
+    broker: Any = start_kafka(folder) if request.param == "kafka" else Embedded({})
     made = Cluster(broker, tmp_path)
     yield made
     made.close()
