@@ -7,7 +7,7 @@ import sys
 import typer
 
 from detectors.errors import DetectorError
-from streams.commands import baselines, demo, doctor, monitors, replay, run, topics
+from streams.commands import alerts, baselines, dead, demo, doctor, monitors, replay, run, topics
 from streams.commands.printing import errors
 from streams.engine.preflight import PreflightError, UnreachableError
 from streams.panel.access import UnsafeBind
@@ -31,6 +31,8 @@ app.command()(doctor.doctor)
 app.add_typer(baselines.app, name="baseline")
 app.add_typer(monitors.app, name="monitor")
 app.add_typer(topics.app, name="topics")
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(dead.app, name="dead")
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DRIFTGAUGE_", extra="forbid", validate_default=True)
 
-    bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port with commas between")
+    bootstrap_servers: str = Field(default="127.0.0.1:9092", description="Kafka brokers, host:port with commas between")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     sasl_username: str | None = None
@@ -38,31 +38,31 @@ class Settings(BaseSettings):
     ssl_ca_file: Path | None = None
     ssl_cert_file: Path | None = None
     ssl_key_file: Path | None = None
-    group: str = Field("driftgauge", description="prefix of the consumer groups, one group a role")
-    partitions: int = Field(8, ge=1, le=1024, description="partitions of topics made by `topics create`")
-    replication: int = Field(1, ge=1, le=9, description="replicas of topics made by `topics create`")
-    session_timeout_s: float = Field(15.0, ge=1, le=300)
-    checkpoint_s: float = Field(10.0, gt=0, le=600, description="seconds between checkpoints")
-    flush_s: float = Field(1.0, gt=0, le=60, description="seconds between partial results for display")
-    max_features: int = Field(2_000, ge=1, le=20_000)
-    max_models: int = Field(10_000, ge=1)
-    embedded: bool = Field(False, description="the broker is the embedded one")
+    group: str = Field(default="driftgauge", description="prefix of the consumer groups, one group a role")
+    partitions: int = Field(default=8, ge=1, le=1024, description="partitions of topics made by `topics create`")
+    replication: int = Field(default=1, ge=1, le=9, description="replicas of topics made by `topics create`")
+    session_timeout_s: float = Field(default=15.0, ge=1, le=300)
+    checkpoint_s: float = Field(default=10.0, gt=0, le=600, description="seconds between checkpoints")
+    flush_s: float = Field(default=1.0, gt=0, le=60, description="seconds between partial results for display")
+    max_features: int = Field(default=2_000, ge=1, le=20_000)
+    max_models: int = Field(default=10_000, ge=1)
+    embedded: bool = Field(default=False, description="the broker is the embedded one")
 
-    clickhouse_url: str | None = Field(None, description="HTTP address, as http://127.0.0.1:8123")
+    clickhouse_url: str | None = Field(default=None, description="HTTP address, as http://127.0.0.1:8123")
     clickhouse_user: str = "default"
     clickhouse_password: SecretStr = SecretStr("")
     clickhouse_database: str = "driftgauge"
 
     slack_webhook_url: SecretStr | None = None
-    otlp_endpoint: str | None = Field(None, description="OTLP/HTTP address spans are forwarded to")
+    otlp_endpoint: str | None = Field(default=None, description="OTLP/HTTP address spans are forwarded to")
     otlp_headers: dict[str, SecretStr] = {}
 
-    bind: str = Field("127.0.0.1", description="address of the panel and of every role's /metrics")
-    panel_port: int = Field(8600, ge=0, le=65535)
-    panel_url: str | None = Field(None, description="address of the panel as people reach it, for links")
+    bind: str = Field(default="127.0.0.1", description="address of the panel and of every role's /metrics")
+    panel_port: int = Field(default=8600, ge=0, le=65535)
+    panel_url: str | None = Field(default=None, description="address of the panel as people reach it, for links")
     panel_token: SecretStr | None = None
-    insecure: bool = Field(False, description="allow the panel on another address without a token")
-    metrics_port: int = Field(0, ge=0, le=65535, description="port of the role's /metrics; 0 takes the role's own")
+    insecure: bool = Field(default=False, description="allow the panel on another address without a token")
+    metrics_port: int = Field(default=0, ge=0, le=65535, description="port of /metrics; 0 takes the role's own")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @classmethod
@@ -104,7 +104,8 @@ def load(**overrides: object) -> Settings:
         secrets = os.environ.get("DRIFTGAUGE_SECRETS_DIR")
         return Settings(_secrets_dir=secrets, **overrides)  # type: ignore[call-arg, arg-type]  # pydantic's own
     except ValidationError as error:
-        lines = [f"DRIFTGAUGE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
+        wrong = error.errors(include_input=False)
+        lines = [f"DRIFTGAUGE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in wrong]
         raise SettingsError("\n".join(lines)) from None
     except ValueError as error:
         raise SettingsError(f"{named or 'driftgauge.toml'}: {error}") from None

@@ -7,7 +7,9 @@ The order that makes it exact, and where each step happens:
 2. a checkpoint encodes state and position together, waits for the outputs, then for the snapshot,
    then commits position and pointer as one (`checkpoint`);
 3. on assignment the pointer is read back and exactly that snapshot restored (`restore`);
-4. anything unexpected leaves without committing; the supervisor restarts the process (`_failed`).
+4. anything unexpected leaves without committing; the supervisor restarts the process. A record that
+   makes the stage raise is found at the second attempt and becomes a dead letter at the third
+   (`_taken`, `_failed`).
 """
 
 from __future__ import annotations
@@ -32,7 +34,6 @@ from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
-CAREFUL_ATTEMPT = 1
 SKIP_ATTEMPT = 2
 
 
@@ -53,6 +54,7 @@ class Held:
         self.pointer = pointer
         self.committed = position
         self.attempts = pointer.attempts if pointer else 0
+        self.suspect = pointer.suspect if pointer else 0
 
 
 class StatefulAgent:
@@ -91,23 +93,58 @@ class StatefulAgent:
 
     async def take(self, records: Sequence[Record]) -> None:
         """Process the records of one partition; called by the Faust agent."""
+        partition = records[0].partition
         async with self._lock:
-            held = self.held.get(records[0].partition)
+            held = self.held.get(partition)
             if held is None:
                 return
             if records[0].offset < held.position:
                 records = [record for record in records if record.offset >= held.position]
             try:
-                if held.attempts:
-                    await self._carefully(held, records)
-                elif records:
-                    await self._apply(held, records)
+                if records:
+                    await self._check_gap(partition, held, records[0].offset)
+                    await self._taken(held, records)
             except Exception as error:  # whatever it is, the state can no longer be trusted
-                await self._failed(records[0].partition, held, error)
+                log.exception("%s: %s/%s after %s", self.name, self.topic, partition, held.committed)
+                where = f"{self.topic}/{partition} after {held.committed}"
+                self._leave(f"{self.name} failed on {where}: {type(error).__name__}: {error}")
         await self._outbox.room()
 
+    async def _taken(self, held: Held, records: Sequence[Record]) -> None:
+        """Apply records; after a failure one by one, after a second without the culprit."""
+        if held.attempts == 1:
+            for record in records:
+                await self._apply(held, [record])
+        elif held.attempts >= SKIP_ATTEMPT:
+            before = [record for record in records if record.offset < held.suspect]
+            if before:
+                await self._apply(held, before)
+            if len(before) < len(records):
+                after = records[len(before) :]
+                if after[0].offset == held.suspect:
+                    await self._skip(held, after[0])
+                    after = after[1:]
+                held.attempts = 0
+                if after:
+                    await self._apply(held, after)
+        else:
+            await self._apply(held, records)
+        if held.position >= held.suspect:
+            held.attempts = 0
+
+    async def _skip(self, held: Held, record: Record) -> None:
+        where = f"{self.topic}/{record.partition}@{record.offset}"
+        log.error("%s: %s failed twice; it becomes a dead letter", self.name, where)
+        self._outbox.put(self._poisonous(record, f"{self.name} failed on it twice; the reasons are in its log"))
+        held.position, held.attempts = record.offset + 1, 0
+        await self._checkpoint(record.partition, held)
+
     async def _apply(self, held: Held, records: Sequence[Record]) -> None:
-        outputs = held.stage.update(records)
+        try:
+            outputs = held.stage.update(records)
+        except Exception:
+            await self._failed(held, records)
+            raise
         held.begun = True
         held.position = records[-1].offset + 1
         self._outbox.put(outputs)
@@ -116,28 +153,35 @@ class StatefulAgent:
     async def _read_again(self, partition: int, held: Held) -> None:
         for reading in held.stage.readings():
             again = await read_range(self._settings, self.topic, partition, reading.start, reading.end)
-            self._outbox.put(held.stage.read(reading, again))
+            if again.n_lost:
+                why = f"records of {reading.name} were deleted before they were read again"
+                self._lost(partition, again.n_lost, why)
+            self._outbox.put(held.stage.read(reading, again.records))
 
-    async def _carefully(self, held: Held, records: Sequence[Record]) -> None:
-        """After a failure: record by record, each with its checkpoint; at the third attempt skip the culprit."""
-        for record in records:
-            if held.attempts >= SKIP_ATTEMPT and record.offset >= held.committed:
-                log.error("%s: %s/%s@%s failed twice; it becomes a dead letter", self.name, self.topic, record.partition, record.offset)
-                self._outbox.put(self._poisonous(record, f"{self.name} failed on it {held.attempts} times"))
-                held.position = record.offset + 1
-                held.attempts = 0
-            else:
-                await self._apply(held, [record])
-            await self._checkpoint(record.partition, held)
-        held.attempts = 0
+    async def _failed(self, held: Held, records: Sequence[Record]) -> None:
+        """Count the attempt beside the last good checkpoint; only what raises in `update` is counted."""
+        if held.pointer is None:
+            return
+        if held.attempts == 1 and len(records) == 1:
+            attempts, suspect = SKIP_ATTEMPT, records[0].offset
+        else:
+            attempts, suspect = 1, records[-1].offset + 1
+        again = held.pointer._replace(attempts=attempts, suspect=suspect)
+        try:
+            await private.commit(self.app, self.topic, records[0].partition, held.committed, again.encode())
+        except KafkaError as error:
+            log.warning("%s: the failure could not be counted: %s", self.name, error)
 
-    async def _failed(self, partition: int, held: Held, error: Exception) -> None:
-        """Count the attempt beside the last good checkpoint, and leave."""
-        log.exception("%s: %s/%s after position %s", self.name, self.topic, partition, held.committed)
-        if held.pointer is not None:
-            again = held.pointer._replace(attempts=held.attempts + 1)
-            await private.commit(self.app, self.topic, partition, held.committed, again.encode())
-        self._leave(f"{self.name} failed on {self.topic}/{partition} after {held.committed}: {type(error).__name__}: {error}")
+    async def _check_gap(self, partition: int, held: Held, offset: int) -> None:
+        """Report records that the broker deleted before they were read.
+
+        Offsets are also left out where a producer's transaction ended, so the log's start decides.
+        """
+        if offset > held.position:
+            first = await private.first_offset(self.app, self.topic, partition)
+            if first > held.position:
+                why = f"the log begins at {first}, the position was {held.position}"
+                self._lost(partition, first - held.position, why)
 
     async def flush(self) -> None:
         """Send what is worth showing now."""
@@ -147,7 +191,8 @@ class StatefulAgent:
                 return
             for partition, held in self.held.items():
                 await self._read_again(partition, held)
-                caught_up = held.position >= (private.highwater(self.app, self.topic, partition) or 0)
+                end = private.highwater(self.app, self.topic, partition)
+                caught_up = end is not None and held.position >= end
                 self._outbox.put(held.stage.flush(now_ms, caught_up=caught_up))
 
     def _begun(self) -> bool:
@@ -174,9 +219,12 @@ class StatefulAgent:
         self._outbox.put(held.stage.flush(int(time.time() * 1000), caught_up=False))
         # 2a. state is encoded here, synchronously; 2b. outputs and snapshot are durable after it
         pointer = await self._snapshots.write(partition, position, held.stage)
+        if held.attempts:
+            pointer = pointer._replace(attempts=held.attempts, suspect=held.suspect)
         # 2c. position and pointer become valid as one
         await private.commit(self.app, self.topic, partition, position, pointer.encode())
         held.committed, held.pointer = position, pointer
+        self._snapshots.trim(partition)
         self._metrics.checkpoint(time.perf_counter() - started, self._snapshots.n_bytes)
 
     async def release(self) -> None:
@@ -216,7 +264,8 @@ class StatefulAgent:
                 if commit and commit.offset > first:
                     self._lost(partition, commit.offset, "a committed position without a snapshot")
                 return await self._begin(partition, Held(stage, first, None))
-            log.warning("%s: no pointer was committed for partition %s; its newest snapshot is used", self.name, partition)
+            log.warning("%s/%s: no pointer was committed; the newest snapshot is used", self.name, partition)
+            stage = self._make_stage(partition, end)
         try:
             position = await self._snapshots.read(partition, pointer, stage)
         except SnapshotError as error:

@@ -8,18 +8,23 @@ the former pointer valid.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+from aiokafka.errors import KafkaError
 
-from schemas.codec import compress, crc, decompress
-from streams.engine.connection import reader
+from schemas.codec import CorruptError, compress, crc, decompress
+from streams.engine.connection import admin, reader
 from streams.engine.outbox import Outbox, Output
 from streams.engine.stage import Stage
 from streams.settings import Settings
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 CHUNK_BYTES = 900_000
@@ -34,28 +39,33 @@ class SnapshotError(Exception):
 
 
 class Pointer(NamedTuple):
-    """Names a snapshot. `attempts` counts the failures at the committed position since it was written."""
+    """Names a snapshot.
+
+    `attempts` counts the failures of one record or batch since the snapshot was written. After the first, the
+    culprit is among the records below `suspect`; after the second, it is the record at `suspect`.
+    """
 
     offset: int
     checksum: int
     attempts: int = 0
+    suspect: int = 0
 
     def encode(self) -> str:
         """Write the pointer; the semicolon ends it, so that a truncated one is seen."""
-        return f"{FORMAT}:{self.offset}:{self.checksum:08x}:{self.attempts};"
+        return f"{FORMAT}:{self.offset}:{self.checksum:08x}:{self.attempts}:{self.suspect};"
 
     @classmethod
     def decode(cls, metadata: str) -> Pointer | None:
         """Read commit metadata; None when it is no pointer of this format.
 
-        >>> Pointer.decode(Pointer(12, 0xBEEF).encode())
-        Pointer(offset=12, checksum=48879, attempts=0)
+        >>> Pointer.decode(Pointer(12, 0xBEEF, 1, 40).encode())
+        Pointer(offset=12, checksum=48879, attempts=1, suspect=40)
         """
         parts = metadata.rstrip(";").split(":")
-        if not metadata.endswith(";") or len(parts) != 4 or parts[0] != str(FORMAT):
+        if not metadata.endswith(";") or len(parts) != 5 or parts[0] != str(FORMAT):
             return None
         try:
-            return cls(int(parts[1]), int(parts[2], 16), int(parts[3]))
+            return cls(int(parts[1]), int(parts[2], 16), int(parts[3]), int(parts[4]))
         except ValueError:
             return None
 
@@ -98,6 +108,9 @@ class Snapshots:
         self._last: dict[int, Index] = {}
         self._changes: dict[int, Mapping[str, int]] = {}
         self._lowest: dict[int, deque[int]] = {}
+        self._trimmed: dict[int, int] = {}
+        self._trims = not settings.embedded
+        self._trimming: asyncio.Task[None] | None = None
         self.n_bytes = 0
 
     async def write(self, partition: int, position: int, stage: Stage) -> Pointer:
@@ -153,6 +166,31 @@ class Snapshots:
         lows = self._lowest.get(partition, ())
         return min(lows) if len(lows) == 3 else None
 
+    def trim(self, partition: int) -> None:
+        """Begin to delete, after a commit, what none of the last three snapshots needs; the embedded broker cannot."""
+        before = self.trimmable(partition)
+        if self._trims and self.idle and before is not None and before > self._trimmed.get(partition, 0):
+            self._trimming = asyncio.get_running_loop().create_task(self._delete(partition, before))
+
+    @property
+    def idle(self) -> bool:
+        """Whether no records are being deleted now."""
+        return self._trimming is None or self._trimming.done()
+
+    async def _delete(self, partition: int, before: int) -> None:
+        client = admin(self._settings)
+        try:
+            await client.start()
+            await client.delete_records({TopicPartition(self._topic, partition): RecordsToDelete(before_offset=before)})
+            self._trimmed[partition] = before
+        except KafkaError as error:
+            if not error.retriable:
+                self._trims = False
+                what = "old snapshots cannot be deleted and will pile up"
+                log.warning("%s: %s: %s. Allow this user to delete records.", self._topic, what, error)
+        finally:
+            await client.close()
+
     def forget(self, partition: int) -> None:
         """Drop what is known of a partition that is no longer ours."""
         for known in (self._last, self._changes, self._lowest):
@@ -177,7 +215,11 @@ class Snapshots:
             if crc(data) != written.checksum:
                 raise SnapshotError(f"{self._topic}/{partition}: segment {name!r} is damaged")
             segments[name] = decompress(data, MAX_SEGMENT_BYTES)
-        stage.restore(segments)
+        try:
+            stage.restore(segments)
+        except (msgspec.DecodeError, CorruptError, LookupError, ValueError) as error:
+            where = f"{self._topic}/{partition}@{pointer.offset}"
+            raise SnapshotError(f"{where}: it cannot be restored by this version: {error}") from error
         self._last[partition], self._changes[partition] = index, dict(stage.segments())
         return index.position
 
@@ -187,7 +229,8 @@ class Snapshots:
         except msgspec.DecodeError as error:
             raise SnapshotError(f"{self._topic}/{partition}@{offset}: {error}") from None
         if (index.format, index.agent, index.partition) != (FORMAT, self._agent, partition):
-            raise SnapshotError(f"{self._topic}/{partition}@{offset}: of {index.agent}/{index.partition}, format {index.format}")
+            what = f"of {index.agent}/{index.partition}, format {index.format}"
+            raise SnapshotError(f"{self._topic}/{partition}@{offset}: {what}")
         return index
 
     async def newest(self, partition: int) -> Pointer | None:
@@ -222,7 +265,8 @@ class Snapshots:
             consumer.assign([tp])
             start, end = await bounds(consumer, tp)
             if min(wanted) < start or max(wanted) >= end:
-                raise SnapshotError(f"{self._topic}/{partition}: {min(wanted)}..{max(wanted)} is outside the log {start}..{end}")
+                where = f"{min(wanted)}..{max(wanted)} is outside the log {start}..{end}"
+                raise SnapshotError(f"{self._topic}/{partition}: {where}")
             position = min(wanted)
             consumer.seek(tp, position)
             while position <= max(wanted):
@@ -249,8 +293,8 @@ async def _poll(consumer: Any, tp: TopicPartition) -> list[Any]:
 
     Raises
     ------
-    SnapshotError
-        When none comes within the time limit.
+    TimeoutError
+        When none comes in time: the broker is at fault and not the log.
     """
     async with asyncio.timeout(READ_TIMEOUT_S):
         while True:
@@ -259,22 +303,23 @@ async def _poll(consumer: Any, tp: TopicPartition) -> list[Any]:
                 return list(records[tp])
 
 
-async def read_range(settings: Settings, topic: str, partition: int, start: int, end: int) -> list[Any]:
-    """Read the records with offsets in [start, end) of a partition, without a group.
+class Range(NamedTuple):
+    """Records read again; `n_lost` of those wanted are no longer in the log."""
 
-    Raises
-    ------
-    SnapshotError
-        When the log no longer holds them all.
-    """
+    records: list[Any]
+    n_lost: int
+
+
+async def read_range(settings: Settings, topic: str, partition: int, start: int, end: int) -> Range:
+    """Read the records with offsets in [start, end) of a partition, without a group."""
     consumer = reader(settings)
     await consumer.start()
     try:
         tp = TopicPartition(topic, partition)
         consumer.assign([tp])
         first, _ = await bounds(consumer, tp)
-        if first > start:
-            raise SnapshotError(f"{topic}/{partition}: records {start}..{first} are no longer there")
+        n_lost = max(0, min(first, end) - start)
+        start = max(first, start)
         records: list[Any] = []
         consumer.seek(tp, start)
         while start < end:
@@ -282,9 +327,6 @@ async def read_range(settings: Settings, topic: str, partition: int, start: int,
                 start = record.offset + 1
                 if record.offset < end:
                     records.append(record)
-        return records
+        return Range(records, n_lost)
     finally:
         await consumer.stop()
-
-
-

@@ -7,6 +7,7 @@ from typing import Any
 
 import aiokafka
 import faust
+from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.settings import Settings
 
@@ -32,12 +33,19 @@ def librdkafka(settings: Settings) -> dict[str, Any]:
 
 def reader(settings: Settings, **options: Any) -> aiokafka.AIOKafkaConsumer:
     """Return a consumer without a group, for positioned reads."""
+    positioned = {"enable_auto_commit": False, "auto_offset_reset": "none", "group_id": None}
+    return aiokafka.AIOKafkaConsumer(**(_aiokafka(settings) | positioned | options))
+
+
+def admin(settings: Settings) -> AIOKafkaAdminClient:
+    """Return an admin client on the running loop."""
+    return AIOKafkaAdminClient(**_aiokafka(settings))
+
+
+def _aiokafka(settings: Settings) -> dict[str, Any]:
     config: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers.split(","),
         "security_protocol": settings.security_protocol,
-        "enable_auto_commit": False,
-        "auto_offset_reset": "none",
-        "group_id": None,
     }
     if settings.security_protocol != "PLAINTEXT":
         config["ssl_context"] = _ssl_context(settings)
@@ -45,7 +53,7 @@ def reader(settings: Settings, **options: Any) -> aiokafka.AIOKafkaConsumer:
         config["sasl_mechanism"] = settings.sasl_mechanism
         config["sasl_plain_username"] = settings.sasl_username
         config["sasl_plain_password"] = _password(settings)
-    return aiokafka.AIOKafkaConsumer(**(config | options))
+    return config
 
 
 def credentials(settings: Settings) -> Any:

@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 from schemas.records import Record
+from streams.engine import private
 from streams.engine.checkpoint import bounds
 from streams.engine.connection import reader
 from streams.settings import Settings
@@ -67,9 +68,8 @@ class Follower:
         deadline = asyncio.get_running_loop().time() + METADATA_TIMEOUT_S
         while True:
             found = []
-            await self._consumer._client.force_metadata_update()  # the public call returns what is cached
+            await private.refresh_metadata(self._consumer, self._topics)
             for topic in self._topics:
-                self._consumer._client.add_topic(topic)
                 partitions = self._consumer.partitions_for_topic(topic) or set()
                 found.append([TopicPartition(topic, partition) for partition in sorted(partitions)])
             if all(found):
@@ -101,7 +101,8 @@ class Follower:
         for tp, position in self._positions.items():
             first, _ = await bounds(self._consumer, tp)
             if first > position:
-                log.error("%s/%s: %d records were deleted before they were read", tp.topic, tp.partition, first - position)
+                where = f"{tp.topic}/{tp.partition}"
+                log.error("%s: %d records were deleted before they were read", where, first - position)
                 self._positions[tp] = first
                 self._consumer.seek(tp, first)
 
@@ -112,3 +113,44 @@ class Follower:
             await asyncio.gather(self._task, return_exceptions=True)
         if self._consumer:
             await self._consumer.stop()
+
+
+async def newest_records(
+    settings: Settings, topic: str, limit: int, wanted: Callable[[Record], bool] = lambda _record: True
+) -> list[Record]:
+    """Return the newest records of a topic that are wanted, by Kafka timestamp, the newest first.
+
+    Each partition is read backwards in steps until enough are found.
+    """
+    consumer = reader(settings)
+    await consumer.start()
+    try:
+        await private.refresh_metadata(consumer, [topic])
+        places = [TopicPartition(topic, partition) for partition in sorted(consumer.partitions_for_topic(topic) or ())]
+        consumer.assign(places)
+        found: list[Record] = []
+        for place in places:
+            found += await _newest_of(consumer, place, limit, wanted)
+    finally:
+        await consumer.stop()
+    return sorted(found, key=lambda record: (-record.timestamp, record.partition, -record.offset))[:limit]
+
+
+async def _newest_of(
+    consumer: Any, place: TopicPartition, limit: int, wanted: Callable[[Record], bool]
+) -> list[Record]:
+    first, end = await bounds(consumer, place)
+    found: list[Record] = []
+    step = limit
+    while end > first and len(found) < limit:
+        start = max(first, end - step)
+        consumer.seek(place, start)
+        records: list[Record] = []
+        while not records or records[-1].offset + 1 < end:
+            got = (await consumer.getmany(place, timeout_ms=2_000)).get(place, [])
+            if not got:
+                break  # what is left of the range is the end of a transaction
+            records += got
+        found = [record for record in records if record.offset < end and wanted(record)] + found
+        end, step = start, 2 * step
+    return found[-limit:]

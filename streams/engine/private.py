@@ -91,3 +91,17 @@ def highwater(app: faust.App, topic: str, partition: int) -> int | None:
     """Return the offset after the last record of a partition, None while unknown."""
     consumer = _thread(app)._consumer
     return None if consumer is None else consumer.highwater(TopicPartition(topic, partition))
+
+
+async def first_offset(app: faust.App, topic: str, partition: int) -> int:
+    """Return the first offset a partition still holds."""
+    place = TopicPartition(topic, partition)
+    found = await _on_consumer_thread(app, _thread(app)._consumer.beginning_offsets, [place])
+    return int(found[place])
+
+
+async def refresh_metadata(consumer: Any, topics: Iterable[str]) -> None:
+    """Make a group-less consumer learn the partitions of topics now; the public call returns what is cached."""
+    for topic in topics:
+        consumer._client.add_topic(topic)
+    await consumer._client.force_metadata_update()

@@ -12,14 +12,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aiokafka import TopicPartition as AioTopicPartition
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from schemas import alerts, results, topics
 from schemas.alerts import Alert
 from schemas.control import Effective
+from schemas.monitors import Monitor
 from schemas.records import PlainRecord
 from schemas.results import Result
 from streams.catalogue import Catalogue, monitor_record, records_of
+from streams.engine.connection import admin
 from streams.engine.control import publish
 from streams.engine.preflight import planned
 from streams.replay.run import Replay
@@ -48,15 +51,20 @@ class Cluster:
             "DRIFTGAUGE_PARTITIONS": str(PARTITIONS),
             "DRIFTGAUGE_CHECKPOINT_S": "0.3",
             "DRIFTGAUGE_FLUSH_S": "0.2",
-            "DRIFTGAUGE_SESSION_TIMEOUT_S": "6",
+            "DRIFTGAUGE_SESSION_TIMEOUT_S": "3",
+            **({"DRIFTGAUGE_EMBEDDED": "true"} if broker.name == "embedded" else {}),
             **{f"DRIFTGAUGE_{name.upper()}": str(value) for name, value in settings.items()},
         }
         self.settings = Settings(
-            bootstrap_servers=broker.bootstrap_servers, partitions=PARTITIONS, checkpoint_s=0.3, session_timeout_s=6.0
+            bootstrap_servers=broker.bootstrap_servers, partitions=PARTITIONS, checkpoint_s=0.3, session_timeout_s=3.0
         )
         broker.create_topics(planned(self.settings))
         self._processes: list[subprocess.Popen[bytes]] = []
         self._n_started = 0
+
+    def publish_monitor(self, monitor: Monitor) -> None:
+        """Publish the first version of a monitor."""
+        asyncio.run(publish(self.settings, [monitor_record(monitor)]))
 
     def publish_baselines(self, models: Sequence[str]) -> None:
         """Publish a baseline and a monitor for each model, effective from the beginning."""
@@ -74,12 +82,14 @@ class Cluster:
             producer.poll(0)
         assert producer.flush(30) == 0
 
-    def start(self, role: str, point: str = "never", n: int = 1, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a role that dies at a point."""
+    def start(
+        self, role: str, point: str = "never", n: int = 1, *, program: str = "crashing", **environment: str
+    ) -> subprocess.Popen[bytes]:
+        """Start a role that dies at a point; `program` is one of `tests.engine.programs`."""
         self._n_started += 1
         log = open(self.folder / f"{role}-{self._n_started}.log", "wb")  # noqa: SIM115  # the process keeps it
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.engine.programs.crashing", role, point, str(n)],
+            [sys.executable, "-m", f"tests.engine.programs.{program}", role, point, str(n)],
             env={**os.environ, **self.environment, "DRIFTGAUGE_METRICS_PORT": str(free_port()), **environment},
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -117,9 +127,36 @@ class Cluster:
         """Return every result published."""
         return [results.decode(r.value) for r in self.records(topics.RESULTS.name) if r.value]
 
+    def catalogue(self) -> Catalogue:
+        """Return the baselines and monitors as the control topics have them now."""
+        found = Catalogue()
+        for topic in (topics.MONITORS, topics.BASELINES):
+            for record in self.records(topic.name):
+                found.update(record)
+        return found
+
     def alerts(self) -> list[Alert]:
         """Return every state of an alert published."""
         return [alerts.decode(r.value) for r in self.records(topics.ALERTS.name) if r.value]
+
+
+def committed(cluster: Cluster, role: str, topic: str, partition: int) -> tuple[int, str]:
+    """Return the offset and metadata a role's group has committed; (-1, "") before the first commit.
+
+    Through aiokafka: confluent-kafka 2.16 returns metadata damaged.
+    """
+
+    async def read() -> tuple[int, str]:
+        client = admin(cluster.settings)
+        await client.start()
+        try:
+            place = AioTopicPartition(topic, partition)
+            found = await client.list_consumer_group_offsets(f"{cluster.settings.group}-{role}", partitions=[place])
+            return int(found[place].offset), str(found[place].metadata)
+        finally:
+            await client.close()
+
+    return asyncio.run(read())
 
 
 def read_all(bootstrap_servers: str, topic: str) -> Iterator[PlainRecord]:
@@ -161,12 +198,19 @@ def newest(made: Sequence[Result]) -> dict[Key, Result]:
 
 
 def _timeless(result: Result) -> Result:
-    from msgspec.structs import replace  # noqa: PLC0415
+    from msgspec.structs import replace
 
     return replace(result, produced_at=0, run_id="")
 
 
-def expected(cluster: Cluster, models: Sequence[str]) -> dict[Key, Result]:
+def nothing(_record: PlainRecord) -> bool:
+    """Leave out no record."""
+    return False
+
+
+def expected(
+    cluster: Cluster, models: Sequence[str], *, without: Callable[[PlainRecord], bool] = nothing
+) -> dict[Key, Result]:
     """Return the last revisions an uninterrupted run gives: the same classes, fed from the topic without the engine."""
     catalogue = Catalogue()
     for model in models:
@@ -177,7 +221,8 @@ def expected(cluster: Cluster, models: Sequence[str]) -> dict[Key, Result]:
     made: list[Any] = []
     by_partition: dict[int, list[PlainRecord]] = {}
     for record in cluster.records(topics.EVENTS.name):
-        by_partition.setdefault(record.partition, []).append(record)
+        if not without(record):
+            by_partition.setdefault(record.partition, []).append(record)
     for start in range(0, max(map(len, by_partition.values())), 100):
         for records in by_partition.values():
             if part := records[start : start + 100]:

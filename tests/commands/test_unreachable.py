@@ -1,0 +1,112 @@
+"""Systems that are down and settings that are wrong: exit codes 3 and 2, and a text that names the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from streams.embedded.clickhouse import EmbeddedClickHouse
+from streams.engine import preflight
+from tests.commands.conftest import Run
+from tests.engine.running import Cluster, free_port
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait twenty seconds for a broker that is not there."""
+    monkeypatch.setattr(preflight, "TIMEOUT_S", 1.0)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["topics create", "topics check", "baseline list", "baseline show m@1", "baseline promote m@1", "monitor list",
+     "monitor show m", "run detect", "replay --model m", "dead list"],
+)  # fmt: skip
+def test_a_broker_that_is_down_is_exit_code_3(run: Run, command: str) -> None:
+    shown = run(*command.split())
+    assert shown.code == 3, shown
+    assert "DRIFTGAUGE_BOOTSTRAP_SERVERS" in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_a_store_that_is_down_is_exit_code_3(run: Run) -> None:
+    shown = run("alerts", "list", DRIFTGAUGE_CLICKHOUSE_URL=f"http://127.0.0.1:{free_port()}")
+    assert shown.code == 3
+    assert "ClickHouse" in shown.err
+
+
+def test_without_a_store_both_ways_out_are_named(run: Run) -> None:
+    shown = run("alerts", "list")
+    assert shown.code == 2
+    assert "DRIFTGAUGE_CLICKHOUSE_URL" in shown.err
+    assert "driftgauge[embedded]" in shown.err.replace("\\", "")
+
+
+@pytest.mark.parametrize("role", ["store", "panel"])
+def test_a_role_without_its_store_names_both_ways_out(
+    embedded_cluster: Callable[..., Cluster], on: Callable[..., Run], role: str
+) -> None:
+    shown = on(embedded_cluster())("run", role)
+    assert shown.code == 2, shown
+    assert "DRIFTGAUGE_CLICKHOUSE_URL" in shown.err
+    assert "driftgauge[embedded]" in shown.err.replace("\\", "")
+
+
+def test_a_wrong_setting_is_exit_code_2(run: Run) -> None:
+    shown = run("topics", "check", DRIFTGAUGE_PARTITIONS="many")
+    assert shown.code == 2
+    assert "DRIFTGAUGE_PARTITIONS" in shown.err
+
+
+def test_the_doctor_finds_everything_down(run: Run) -> None:
+    shown = run(
+        "doctor", "--json", "--timeout", "1",
+        DRIFTGAUGE_CLICKHOUSE_URL=f"http://127.0.0.1:{free_port()}",
+        DRIFTGAUGE_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}",
+        DRIFTGAUGE_BIND="0.0.0.0",
+    )  # fmt: skip
+    assert shown.code == 3
+    found = {line["system"]: line for line in shown.json}
+    states = {system: line["state"] for system, line in found.items()}
+    assert states == {
+        "Kafka": "unreachable", "topics": "unknown", "ClickHouse": "unreachable", "Slack": "not set",
+        "OTLP": "unreachable", "panel": "wrong",
+    }  # fmt: skip
+    assert "DRIFTGAUGE_BOOTSTRAP_SERVERS" in found["Kafka"]["what to do"]
+    assert "DRIFTGAUGE_CLICKHOUSE_URL" in found["ClickHouse"]["what to do"]
+    assert "DRIFTGAUGE_PANEL_TOKEN" in found["panel"]["what to do"]
+
+
+def test_the_doctor_finds_everything_up_and_shows_no_secret(
+    embedded_cluster: Callable[..., Cluster], on: Callable[..., Run], store: EmbeddedClickHouse
+) -> None:
+    secret = "https://hooks.slack.com/services/T0/B0/very-secret"
+    shown = on(
+        embedded_cluster(),
+        DRIFTGAUGE_CLICKHOUSE_URL=store.url,
+        DRIFTGAUGE_OTLP_ENDPOINT=store.url,
+        DRIFTGAUGE_SLACK_WEBHOOK_URL=secret,
+    )("doctor")
+    assert shown.code == 0, shown
+    assert shown.out.count(" ok ") == 5, shown.out
+    assert "very-secret" not in shown.out + shown.err
+
+
+def test_the_doctor_names_missing_topics(run: Run, embedded_broker: Callable[..., object]) -> None:
+    broker = embedded_broker({"drift.events.v1": 2})
+    address = broker.bootstrap_servers  # type: ignore[attr-defined]  # the fixture's broker has one
+    shown = run("doctor", "--json", DRIFTGAUGE_BOOTSTRAP_SERVERS=address)
+    assert shown.code == 2
+    found = {line["system"]: line["what to do"] for line in shown.json}
+    assert "drift.results.v1" in found["topics"]
+    assert "driftgauge topics create" in found["topics"]
+    assert run("topics", "check", DRIFTGAUGE_BOOTSTRAP_SERVERS=address).code == 2
+
+
+def test_a_file_that_is_not_there_is_exit_code_2(run: Run, tmp_path: Path) -> None:
+    missing = tmp_path / "none.parquet"
+    shown = run("replay", str(missing), "--reference", str(missing))
+    assert shown.code == 2
+    assert "none.parquet" in shown.err
