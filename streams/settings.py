@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings.exceptions import SettingsError as UnreadableValue
 
 CONFIG_FILE = "DRIFTGAUGE_CONFIG"
 
@@ -97,33 +101,72 @@ def load(**overrides: object) -> Settings:
     named = os.environ.get(CONFIG_FILE)
     if named and not Path(named).exists():
         raise SettingsError(f"{CONFIG_FILE}: there is no file {named}")
-    unknown = _unknown_variables()
-    if unknown:
+    secrets = os.environ.get(SECRETS_DIR)
+    if secrets and not Path(secrets).is_dir():
+        raise SettingsError(f"{SECRETS_DIR}: there is no folder {secrets}")
+    if unknown := _unknown_variables():
         raise SettingsError("\n".join(unknown))
     try:
-        secrets = os.environ.get("DRIFTGAUGE_SECRETS_DIR")
-        return Settings(_secrets_dir=secrets, **overrides)  # type: ignore[call-arg, arg-type]  # pydantic's own
+        settings = Settings(_secrets_dir=secrets, **overrides)  # type: ignore[call-arg, arg-type]  # pydantic's own
     except ValidationError as error:
         wrong = error.errors(include_input=False)
-        lines = [f"DRIFTGAUGE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in wrong]
+        lines = [f"{variable('_'.join(map(str, e['loc'])))}: {e['msg']}" for e in wrong]
         raise SettingsError("\n".join(lines)) from None
+    except UnreadableValue as error:  # a list or mapping that is no JSON
+        field = next((name for name in Settings.model_fields if f'"{name}"' in str(error)), "")
+        raise SettingsError(f'{variable(field)}: give JSON, as {{"name": "value"}}') from None
     except ValueError as error:
         raise SettingsError(f"{named or 'driftgauge.toml'}: {error}") from None
+    if wrong_together := list(_unfit(settings)):
+        raise SettingsError("\n".join(wrong_together))
+    return settings
 
 
-CLIENT_SETTINGS = {
-    f"DRIFTGAUGE_{name}" for name in ("EVENTS_TOPIC", "FEEDBACK_TOPIC", "BUFFER_BYTES", "LINGER_MS", "BATCH_ROWS")
-}
-NOT_SETTINGS = {CONFIG_FILE, "DRIFTGAUGE_SECRETS_DIR", *CLIENT_SETTINGS}
+SECRETS_DIR = "DRIFTGAUGE_SECRETS_DIR"
+NOT_SETTINGS = {CONFIG_FILE, SECRETS_DIR}
 CLIENT_PREFIXES = ("DRIFTGAUGE_CLIENT_", "DRIFTGAUGE_TEST_", "DRIFTGAUGE_KAFKA_")
+SERVER = re.compile(r"^(\[[0-9a-fA-F:]+\]|[^\s:,/]+):\d{1,5}$")
+
+
+def variable(field: str) -> str:
+    """Return the environment variable of a setting."""
+    return f"DRIFTGAUGE_{field.upper()}"
+
+
+def _unfit(settings: Settings) -> Iterator[str]:
+    """Say what is well-formed and cannot work."""
+    for server in settings.bootstrap_servers.split(","):
+        if not SERVER.match(server.strip()):
+            yield f"{variable('bootstrap_servers')}: {server.strip()!r} is not host:port; put commas between several"
+    if not settings.group.strip():
+        yield f"{variable('group')}: it is empty; give a prefix for the consumer groups"
+    for field in ("clickhouse_url", "otlp_endpoint", "panel_url"):
+        url = getattr(settings, field)
+        if url is not None and not re.match(r"^https?://[^\s/]", url):
+            yield f"{variable(field)}: give an address that begins with http:// or https://"
+    if settings.security_protocol.startswith("SASL"):
+        for field in ("sasl_username", "sasl_password"):
+            if getattr(settings, field) is None:
+                yield f"{variable(field)}: {settings.security_protocol} needs it"
+    for field in ("ssl_ca_file", "ssl_cert_file", "ssl_key_file"):
+        path = getattr(settings, field)
+        if path is not None and not path.is_file():
+            yield f"{variable(field)}: there is no file {path}"
+    if settings.ssl_key_file is not None and settings.ssl_cert_file is None:
+        yield f"{variable('ssl_key_file')}: it needs {variable('ssl_cert_file')} beside it"
 
 
 def _unknown_variables() -> list[str]:
     """Name the variables that look like settings and are none: a typing error would go unseen."""
-    known = {f"DRIFTGAUGE_{name.upper()}" for name in Settings.model_fields} | NOT_SETTINGS
+    known = {variable(name) for name in Settings.model_fields} | NOT_SETTINGS
     names = (name.upper() for name in os.environ if name.upper().startswith("DRIFTGAUGE_"))
     return [
-        f"{name}: there is no such setting"
+        f"{name}: there is no such setting{_suggested(name, known)}"
         for name in sorted(names)
         if name not in known and not name.startswith(CLIENT_PREFIXES)
     ]
+
+
+def _suggested(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, known, 1, 0.9)
+    return f"; did you mean {near[0]}?" if near else ""

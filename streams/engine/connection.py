@@ -23,7 +23,7 @@ def librdkafka(settings: Settings) -> dict[str, Any]:
         config["ssl.ca.location"] = str(settings.ssl_ca_file)
     if settings.ssl_cert_file:
         config["ssl.certificate.location"] = str(settings.ssl_cert_file)
-        config["ssl.key.location"] = str(settings.ssl_key_file)
+        config["ssl.key.location"] = str(settings.ssl_key_file or settings.ssl_cert_file)
     if settings.security_protocol.startswith("SASL"):
         config["sasl.mechanism"] = settings.sasl_mechanism
         config["sasl.username"] = settings.sasl_username
@@ -44,7 +44,7 @@ def admin(settings: Settings) -> AIOKafkaAdminClient:
 
 def _aiokafka(settings: Settings) -> dict[str, Any]:
     config: dict[str, Any] = {
-        "bootstrap_servers": settings.bootstrap_servers.split(","),
+        "bootstrap_servers": [server.strip() for server in settings.bootstrap_servers.split(",")],
         "security_protocol": settings.security_protocol,
     }
     if settings.security_protocol != "PLAINTEXT":
