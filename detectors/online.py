@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import compress, count, islice
 from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from river import __version__ as river_version  # type: ignore[attr-defined]  # River does not list it
 from river.drift import ADWIN
 
@@ -92,23 +94,56 @@ class ChangeDetector:
 
     def update(self, time_ms: int, value: int) -> None:
         """Add one block mean as `BlockMeans.add` returns it."""
-        adwin = self._adwin
         if self.drift_detected:
             self._recent, self._n_old, self._sum_old = [], 0, 0
-        adwin.update(value / SCALE)  # type: ignore[no-untyped-call]  # River has no types here
-        self.drift_detected = adwin.drift_detected
-        self.change = None
-        self._recent.append(value)
-        if len(self._recent) == 2 * N_RECENT:
-            self._n_old += N_RECENT
-            self._sum_old += sum(self._recent[:N_RECENT])
-            del self._recent[:N_RECENT]
-        if not self.drift_detected:
+        self._adwin.update(value / SCALE)  # type: ignore[no-untyped-call]  # River has no types here
+        self.drift_detected = self._adwin.drift_detected
+        self._keep([value])
+        self.change = self._changed(time_ms) if self.drift_detected else None
+
+    def add(self, times: NDArray[np.int64], values: NDArray[np.int16]) -> list[Change]:
+        """Add many block means in their order; return the changes that `update` would have shown one by one.
+
+        Parameters
+        ----------
+        times, values
+            Shape (blocks,): event times in ms, and means as `BlockMeans.add` returns them.
+        """
+        changes: list[Change] = []
+        means: list[float] = (values / SCALE).tolist()
+        begin = 0
+        while begin < len(means):
+            if self.drift_detected:
+                self._adwin, self._recent, self._n_old, self._sum_old = _adwin(), [], 0, 0
+            # River's own update, up to the first change, without Python code for each value
+            flags = map(self._adwin._helper.update, islice(means, begin, None))
+            end = next(compress(count(begin + 1), flags), 0)
+            self.drift_detected = self._adwin._drift_detected = end > 0
+            self._keep(values[begin : end or len(means)].tolist())
+            self.change = None
+            begin = end or len(means)
+            if end and (change := self._changed(int(times[end - 1]))) is not None:
+                self.change = change if end == len(means) else None
+                changes.append(change)
+        return changes
+
+    def _keep(self, values: list[int]) -> None:
+        """Remember recent block means, those before as a sum only."""
+        self._recent += values
+        if len(self._recent) < 2 * N_RECENT:
             return
+        n_old = (len(self._recent) // N_RECENT - 1) * N_RECENT
+        self._n_old += n_old
+        self._sum_old += sum(self._recent[:n_old])
+        del self._recent[:n_old]
+
+    def _changed(self, time_ms: int) -> Change | None:
+        """Return the change ADWIN has just seen when it is large enough for a warning."""
         before, after = map(self._row_sd, self._means_around_split())
-        if abs(after - before) >= self._min_change_sd:
-            mean, sd = (0.0, 1.0) if self._feature.sensitive else (self._feature.mean, self._feature.sd or 1.0)
-            self.change = Change(time_ms, mean + sd * before, mean + sd * after)
+        if abs(after - before) < self._min_change_sd:
+            return None
+        mean, sd = (0.0, 1.0) if self._feature.sensitive else (self._feature.mean, self._feature.sd or 1.0)
+        return Change(time_ms, mean + sd * before, mean + sd * after)
 
     def _means_around_split(self) -> tuple[float, float]:
         """Return the means before and after the split that separates the recent blocks best.

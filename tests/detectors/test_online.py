@@ -41,6 +41,26 @@ def test_alarms_are_rivers_own(seed: int) -> None:
     assert found == expected
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_many_at_once_are_the_same_as_one_by_one(seed: int) -> None:
+    values, rng = stream(seed), np.random.default_rng(seed)
+    single, many = ChangeDetector(FEATURE), ChangeDetector(FEATURE)
+    expected, found, start = [], [], 0
+    while start < len(values):
+        end = min(len(values), start + int(rng.choice([0, 1, 2, 100, 127, 128, 129, 700])))
+        for time in range(start, end):
+            single.update(time, values[time])
+            if single.change is not None:
+                expected.append(single.change)
+        found += many.add(np.arange(start, end), np.array(values[start:end], np.int16))
+        if end > start:
+            assert (many.drift_detected, many.change) == (single.drift_detected, single.change)
+        assert many.snapshot() == single.snapshot()
+        start = end
+    assert len(expected) >= 4
+    assert found == expected
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_restoring_anywhere_changes_nothing(seed: int) -> None:
     values = stream(seed)
