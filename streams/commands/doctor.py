@@ -14,6 +14,7 @@ from streams.commands.printing import Json, show
 from streams.engine import preflight
 from streams.roles.stores import store_of
 from streams.settings import Settings, load
+from streams.sinks.errors import SinkError, SinkUnavailable
 
 Line = tuple[str, str, str]
 
@@ -58,17 +59,23 @@ def _clickhouse(settings: Settings, timeout_s: float) -> Line:
     if not settings.clickhouse_url:
         return "ClickHouse", "not set", "DRIFTGAUGE_CLICKHOUSE_URL; needed by store and panel, or `run all --embedded`"
 
-    async def ping() -> bool:
-        async with store_of(settings) as store:
-            return await asyncio.wait_for(store.ping(), timeout_s)
+    anywhere = settings.model_copy(update={"clickhouse_database": "default"})  # ours is made by the store's first start
 
+    async def databases() -> set[str]:
+        async with store_of(anywhere) as store:
+            rows = await asyncio.wait_for(store.query("SELECT name FROM system.databases"), timeout_s)
+            return {str(name) for (name,) in rows}
+
+    url = settings.clickhouse_url
     try:
-        answered = asyncio.run(ping())
-    except TimeoutError:
-        answered = False
-    if answered:
-        return "ClickHouse", "ok", settings.clickhouse_url
-    return "ClickHouse", "unreachable", f"{settings.clickhouse_url}: check DRIFTGAUGE_CLICKHOUSE_URL, user and password"
+        found = asyncio.run(databases())
+    except (SinkUnavailable, TimeoutError):
+        return "ClickHouse", "unreachable", f"{url}: check DRIFTGAUGE_CLICKHOUSE_URL"
+    except SinkError as error:
+        return "ClickHouse", "wrong", f"{url}: {error}; check DRIFTGAUGE_CLICKHOUSE_USER and …_PASSWORD"
+    if settings.clickhouse_database not in found:
+        return "ClickHouse", "ok", f"{url}; `driftgauge run store` makes the database {settings.clickhouse_database}"
+    return "ClickHouse", "ok", url
 
 
 def _slack(settings: Settings, _timeout_s: float) -> Line:
