@@ -35,7 +35,11 @@ def run(role: str, settings: Settings) -> None:
         asyncio.run(_until_stopped(module.serve, settings))
         return
     worker = faust.Worker(
-        module.build(settings), loglevel=settings.log_level.lower(), override_logging=False, redirect_stdouts=False
+        module.build(settings),
+        loglevel=settings.log_level.lower(),
+        override_logging=False,
+        redirect_stdouts=False,
+        quiet=True,
     )
     worker.execute_from_commandline()
 
