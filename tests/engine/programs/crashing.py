@@ -50,7 +50,7 @@ def arm(bomb: Bomb) -> None:
 
     def put_chunks(self: Outbox, outputs: Sequence[Output], on_offset: Any = None) -> None:
         if bomb.point == "between_chunks" and len(outputs) > 1 and outputs[0].topic.startswith("drift.snapshots"):
-            write(self, outputs[:1])
+            write(self, outputs[:1], on_offset)
             self._producer.flush(10)
             bomb.reach("between_chunks")
             outputs = outputs[1:]
