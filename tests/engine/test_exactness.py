@@ -40,7 +40,7 @@ def test_a_killed_detect_changes_nothing(cluster: Cluster, point: str) -> None:
     third = len(messages) // 3
     cluster.produce(messages[:third])
     if point == "during_restore":  # there has to be something to restore
-        assert cluster.wait_dead(cluster.start("detect", "after_commit", 4)) == DIED, cluster.log("detect")
+        assert cluster.wait_dead(cluster.start("detect", "after_commit", 2)) == DIED, cluster.log("detect")
     assert cluster.wait_dead(cluster.start("detect", point, 2)) == DIED, cluster.log("detect")
     cluster.produce(messages[third : 2 * third])
     assert cluster.wait_dead(cluster.start("detect", point, 1)) == DIED, cluster.log("detect")
