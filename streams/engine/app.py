@@ -37,7 +37,7 @@ def leave(reason: str) -> None:
     os._exit(EXIT_CRASHED)
 
 
-class RoleApp(faust.App):
+class RoleApp(private.CrashOnlyApp):
     """A Faust app with the engine's agents on it."""
 
     role: str
@@ -49,6 +49,10 @@ class RoleApp(faust.App):
     before_start: list[Callable[[], Awaitable[Any]]]
     after_stop: list[Callable[[], Awaitable[Any]]]
     ready: bool
+
+    def leave_crashed(self, reason: BaseException) -> None:
+        """Leave: the consumer, the web server or a task of Faust's has failed."""
+        leave(f"{type(reason).__name__}: {reason}")
 
     async def on_start(self) -> None:
         """Start the outbox and the watchdog, which must run before the first assignment."""

@@ -60,7 +60,7 @@ class Follower:
         for tp, position in self._positions.items():
             self._consumer.seek(tp, position)
         while any(self._positions[tp] < end for tp, end in ends.items()):
-            await self._read(500)
+            await self._read_or_jump(500)
         self._task = asyncio.get_running_loop().create_task(self._follow())
 
     async def _partitions(self) -> list[TopicPartition]:
@@ -85,12 +85,16 @@ class Follower:
                 self._update(record)
             self._positions[tp] = records[-1].offset + 1
 
+    async def _read_or_jump(self, timeout_ms: int) -> None:
+        try:
+            await self._read(timeout_ms)
+        except OffsetOutOfRangeError:
+            await self._jump()
+
     async def _follow(self) -> None:
         while True:
             try:
-                await self._read(1000)
-            except OffsetOutOfRangeError:
-                await self._jump()
+                await self._read_or_jump(1000)
             except Exception as error:
                 log.exception("following %s", ", ".join(self._topics))
                 self._on_failure(f"following {', '.join(self._topics)}: {type(error).__name__}: {error}")

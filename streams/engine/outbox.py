@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from streams.engine.connection import librdkafka
 from streams.settings import Settings
@@ -16,7 +16,7 @@ from streams.settings import Settings
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 20_000
-MAX_MESSAGE_BYTES = 1_000_000
+MAX_PLAIN_BYTES = 64_000_000  # before compression: brokers judge what is compressed
 
 
 class Output(NamedTuple):
@@ -53,8 +53,8 @@ class Outbox:
                 "acks": "all",
                 "linger.ms": 2,
                 "compression.type": "zstd",
-                "message.max.bytes": MAX_MESSAGE_BYTES + 100_000,
-                "queue.buffering.max.messages": 2 * MAX_WAITING,
+                "message.max.bytes": MAX_PLAIN_BYTES,
+                "queue.buffering.max.messages": 1_000_000,
                 "error_cb": self._error,
                 "log_level": 3,
             }
@@ -75,14 +75,18 @@ class Outbox:
         for output in outputs:
             self._n_put += 1
             self._waiting[self._n_put] = None
-            self._producer.produce(
-                output.topic,
-                value=output.value,
-                key=output.key,
-                partition=output.partition,
-                headers=list(output.headers),
-                on_delivery=partial(self._delivered, self._n_put, on_offset),
-            )
+            try:
+                self._producer.produce(
+                    output.topic,
+                    value=output.value,
+                    key=output.key,
+                    partition=output.partition,
+                    headers=list(output.headers),
+                    on_delivery=partial(self._delivered, self._n_put, on_offset),
+                )
+            except (KafkaException, BufferError) as error:
+                del self._waiting[self._n_put]
+                self._fail(f"{output.topic}: {error}")
 
     @property
     def n_waiting(self) -> int:

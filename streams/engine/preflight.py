@@ -110,7 +110,8 @@ def _partitions(topic: Topic, found: dict[str, int], settings: Settings) -> int:
 
 
 def _config(topic: Topic) -> dict[str, str]:
-    config = {"cleanup.policy": topic.cleanup, "retention.ms": str(topic.retention_ms), "max.message.bytes": "1100000"}
+    config = {"cleanup.policy": topic.cleanup, "retention.ms": str(topic.retention_ms)}
+    config["max.message.bytes"] = "2200000" if topic.ours else "1100000"  # what came in has room for our headers
     if topic.ours:
         config["message.timestamp.type"] = "LogAppendTime"
     return config

@@ -36,6 +36,18 @@ class StallFreeConsumer(driver.Consumer):
         return await super()._getmany(active_partitions, 0.02 if self._buffered_partitions else timeout)
 
 
+class CrashOnlyApp(faust.App):
+    """A Faust app that leaves at the first crash of any of its parts instead of stopping in order."""
+
+    def leave_crashed(self, reason: BaseException) -> None:
+        """End the process; what is committed is right, what is not is done again."""
+        raise NotImplementedError
+
+    def _crash(self, reason: BaseException) -> None:
+        super()._crash(reason)
+        self.leave_crashed(reason)
+
+
 def install_consumer() -> None:
     """Make Faust build the stall-free consumer; call before an app starts."""
     driver.Transport.Consumer = StallFreeConsumer

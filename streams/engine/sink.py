@@ -81,15 +81,15 @@ class SinkAgent:
             return
         for start in range(0, len(records), self._max_records):
             part = records[start : start + self._max_records]
+            position = part[-1].offset + 1
             try:
                 metadata = await self._deliver(partition, part)
-            except Exception as error:
+                await private.commit(self.app, self.topic, partition, position, metadata)
+            except Exception as error:  # also a refused commit: somebody else delivers these now
                 where = f"{self.topic}/{partition}@{part[0].offset}"
                 log.exception("%s: %s", self.name, where)
                 self._leave(f"{self.name} failed on {where}: {type(error).__name__}: {error}")
                 raise
-            position = part[-1].offset + 1
-            await private.commit(self.app, self.topic, partition, position, metadata)
             self.held[partition] = position
 
     async def release(self) -> None:
@@ -121,5 +121,3 @@ class SinkAgent:
     def positions(self) -> dict[tuple[str, int], Any]:
         """Return the position of every partition held."""
         return {(self.topic, partition): position for partition, position in self.held.items()}
-
-

@@ -127,6 +127,17 @@ class Cluster:
         """Return every result published."""
         return [results.decode(r.value) for r in self.records(topics.RESULTS.name) if r.value]
 
+    @staticmethod
+    def settings_for(broker: Broker) -> Settings:
+        """Return the settings the roles of a broker run with."""
+        return Settings(
+            bootstrap_servers=broker.bootstrap_servers,
+            partitions=PARTITIONS,
+            checkpoint_s=0.3,
+            session_timeout_s=6.0,
+            embedded=broker.name == "embedded",
+        )
+
     def catalogue(self) -> Catalogue:
         """Return the baselines and monitors as the control topics have them now."""
         found = Catalogue()

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiokafka
 import faust
+import mode
 import pytest
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
@@ -78,6 +79,11 @@ def test_the_coordinator_gives_commits_with_metadata_and_parked_errors() -> None
 def test_the_client_can_be_told_to_learn_a_topic_now() -> None:
     assert callable(aiokafka.client.AIOKafkaClient.add_topic)
     assert callable(aiokafka.client.AIOKafkaClient.force_metadata_update)
+
+
+def test_a_crash_of_any_part_reaches_the_app() -> None:
+    assert "child._crash(reason)" in source(mode.Service.crash)
+    assert list(inspect.signature(mode.Service._crash).parameters) == ["self", "reason"]
 
 
 def test_faust_asks_the_scheduler_as_we_answer() -> None:
