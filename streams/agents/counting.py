@@ -17,6 +17,7 @@ from schemas import evidence
 from schemas.arrays import concatenated
 from schemas.codec import decode_counts, encode_counts
 from schemas.columns import Batch, Times
+from schemas.monitors import Monitor
 from streams.agents.vectors import parts
 from streams.catalogue import Catalogue, Era
 
@@ -35,13 +36,13 @@ class Key(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Window:
-    """The counts of one window; `counts` is None once they were sent for good and only late rows can follow."""
+    """The counts of one window: None before its first row, and once they were sent for good."""
 
-    def __init__(self, end: int, closes: int, counts: Any) -> None:
+    def __init__(self, end: int, closes: int, counts: NDArray[np.int64] | None = None) -> None:
         self.end, self.closes = end, closes
         self.rows, self.late_rows = 0, 0
         self.unknown_features = 0
-        self.counts: NDArray[np.int64] | None = counts
+        self.counts = counts
         self.unseen: profile.Unseen = {}
         self.dirty = False
 
@@ -68,6 +69,10 @@ class _State(msgspec.Struct, array_like=True):
 
 
 _decode_state = msgspec.msgpack.Decoder(_State).decode
+
+
+def _sensitive(monitor: Monitor, feature: str) -> bool:
+    return feature in monitor.features and monitor.features[feature].sensitive
 
 
 class Seen(NamedTuple):
@@ -102,6 +107,7 @@ class ModelCounts:
         self.changes = 0
         self._advanced = -1
         self._announced = False
+        self._told_idle = False
         self._windows: dict[Key, Window] = {}
         self._means: dict[tuple[str, str], BlockMeans] = {}
         self._next_block: dict[tuple[str, str, str], int] = {}
@@ -157,8 +163,8 @@ class ModelCounts:
             self.n_late += n_late
             window.dirty = True
             rows &= ~late
-            if window.counts is not None:
-                self._count(window, layout, batch if rows.all() else batch.take(rows))
+            if rows.any():
+                self._count(era, window, layout, batch if rows.all() else batch.take(rows))
         return seen.take(~late)
 
     def _window(self, era: Era, layout: Layout, version: str, start: int) -> Window:
@@ -167,17 +173,18 @@ class ModelCounts:
         if window is None:
             end = window_end(start, era.baseline.window_ms, era.monitor.timezone)
             closes = end + round(era.monitor.lateness_windows * era.baseline.window_ms)
-            window = self._windows[key] = Window(end, closes, layout.zeros())
+            window = self._windows[key] = Window(end, closes)
         return window
 
-    def _count(self, window: Window, layout: Layout, batch: Batch) -> None:
+    def _count(self, era: Era, window: Window, layout: Layout, batch: Batch) -> None:
+        if window.counts is None:
+            window.counts = layout.zeros()
         n_rows = len(batch.times)
-        if not n_rows or window.counts is None:
-            return
         profile.add(layout, window.counts, batch.columns, n_rows)
         window.rows += n_rows
         window.unknown_features = max(window.unknown_features, profile.unknown_features(layout, batch.columns))
-        if unseen := profile.unseen_levels(layout, batch.columns):
+        unseen = profile.unseen_levels(layout, batch.columns)
+        if unseen := {name: levels for name, levels in unseen.items() if not _sensitive(era.monitor, name)}:
             window.unseen = profile.merge_unseen(window.unseen, unseen)
 
     def _add_blocks(self, era: Era, on_time: Sequence[Seen]) -> None:
@@ -230,10 +237,10 @@ class ModelCounts:
         reached = self.watermark + (now_ms - self.record_time if idle and now_ms is not None else 0)
         told = [self._told(key, window) for key, window in self._changed(reached)]
         boundary = any(self._advanced < t <= reached for w in self._windows.values() for t in (w.end, w.closes))
-        if not (told or self._blocks or boundary or self._advanced < 0):
+        if not (told or self._blocks or boundary or self._advanced < 0 or idle != self._told_idle):
             return
-        self._advanced = max(self._advanced, reached)
-        blocks, self._blocks = self._blocks, []
+        self._advanced, self._told_idle = max(self._advanced, reached), idle
+        blocks, self._blocks = list(_joined(self._blocks)), []
         *records, last = _packed([counts for several in told for counts in several], blocks)
         for windows, means in records:
             yield evidence.Partial(self._source, position, self._model, windows, means)
@@ -314,6 +321,21 @@ class ModelCounts:
 
 
 KEEP_WINDOWS = 75
+MAX_JOINED = evidence.MAX_BYTES // 10
+
+
+def _joined(blocks: Sequence[evidence.Blocks]) -> Iterator[evidence.Blocks]:
+    """Put the blocks of each feature together, as many as one record may hold."""
+    features: dict[tuple[str, str, str], list[evidence.Blocks]] = {}
+    for one in blocks:
+        features.setdefault((one.slice, one.feature, one.baseline_id), []).append(one)
+    for key, several in features.items():
+        times, values = b"".join(one.times for one in several), b"".join(one.values for one in several)
+        for start in range(0, len(values) // 2, MAX_JOINED):
+            end = start + MAX_JOINED
+            yield evidence.Blocks(
+                *key, several[0].first + start, times[8 * start : 8 * end], values[2 * start : 2 * end]
+            )
 
 
 def _packed(

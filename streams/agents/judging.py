@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -62,6 +63,11 @@ class Window(msgspec.Struct, array_like=True):
     def rows(self) -> int:
         """Rows counted in the window."""
         return sum(part.rows for key, part in self.parts.items() if key[2] == 0)
+
+    @property
+    def n_counted(self) -> int:
+        """Grows with every part that changes, also where a window's counts come in several."""
+        return sum(part.rows + part.late_rows for part in self.parts.values())
 
     @property
     def late_rows(self) -> int:
@@ -211,7 +217,7 @@ class ModelJudge:
         again: dict[tuple[str, int], None] = {}
         for _, key in sorted(set(due)):
             again[key] = None
-            if key in changed and state.windows[key].judged:
+            if key in changed:
                 again.update(dict.fromkeys(self._containing(key)))
         for key in sorted(again, key=lambda k: (state.windows[k].end, k)):
             yield from self._judge(key)
@@ -252,16 +258,15 @@ class ModelJudge:
         inside = [window for (s, w), window in self._state.windows.items() if s == slice_ and start <= w < end]
         rows, late_rows = sum(w.rows for w in inside), sum(w.late_rows for w in inside)
         sealed = all(w.closes <= self._state.joint for w in inside)
-        revision = 2 * (rows + late_rows) + sealed
+        revision = 2 * sum(window.n_counted for window in inside) + sealed
         if not rows or revision <= self._state.emitted.get((slice_, scale, start), -1):
             return None
-        under = (last.baseline_id, last.monitor_version)
-        mixed = any(window.mixed or (window.baseline_id, window.monitor_version) != under for window in inside)
+        mixed = any(window.mixed or not self._merges(window, last) for window in inside)
         self._state.emitted[slice_, scale, start] = revision
         verdicts = NO_FEATURES
         if not mixed:
             counts, unseen = self._counted(inside)
-            verdicts = rule.score(counts, rows=rows, scale=scale, unseen=unseen)
+            verdicts = _discreet(rule.score(counts, rows=rows, scale=scale, unseen=unseen), baseline, monitor)
         return Result(
             run_id=self._run_id,
             model=self.model,
@@ -282,6 +287,14 @@ class ModelJudge:
             flags=[VERSION_MIXED] if mixed else [],
             unknown_features=max((p.unknown_features for w in inside for p in w.parts.values()), default=0),
         )
+
+    def _merges(self, window: Window, last: Window) -> bool:
+        """Tell whether counts of two windows may be added: of the same baseline, in windows of the same kind."""
+        if (window.baseline_id, window.monitor_version) == (last.baseline_id, last.monitor_version):
+            return True
+        (one, under_one), (other, under_other) = self._under(window), self._under(last)
+        alike = (one.baseline_id, one.window_ms, under_one.timezone)
+        return alike == (other.baseline_id, other.window_ms, under_other.timezone)
 
     def _counted(self, inside: list[Window]) -> Counted:
         baseline, _ = self._under(inside[0])
@@ -304,33 +317,28 @@ class ModelJudge:
                 self._feed(key, waiting)
 
     def _feed(self, key: tuple[str, str, str], waiting: list[Pending]) -> None:
-        times = np.concatenate([np.frombuffer(p.times, "<i8") for p in waiting])
-        if times.min() >= self._state.joint:
-            return
-        values = np.concatenate([np.frombuffer(p.values, "<i2") for p in waiting])
-        names = sorted({p.source for p in waiting})
-        lengths = [len(p.values) // 2 for p in waiting]
-        sources = np.repeat([names.index(p.source) for p in waiting], lengths)
-        ordinals = np.concatenate([np.arange(p.first, p.first + n) for p, n in zip(waiting, lengths, strict=True)])
-        order = np.lexsort((ordinals, sources, times))
-        ready = order[times[order] < self._state.joint]
+        """Feed one detector: what is ready is the beginning of what waits, as a source's stamps never decrease."""
+        ready: list[tuple[str, Any, Any]] = []
+        rest: list[Pending] = []
+        for one in waiting:
+            times = np.frombuffer(one.times, "<i8")
+            n = int(times.searchsorted(self._state.joint))
+            if n:
+                ready.append((one.source, times[:n], np.frombuffer(one.values, "<i2")[:n]))
+            if n < len(times):
+                rest.append(Pending(one.source, one.first + n, one.times[8 * n :], one.values[2 * n :]) if n else one)
+        waiting[:] = rest
         detector = self._detector(key)
-        if detector is not None:
-            self._run(key, detector, times[ready], values[ready])
-        rest = np.setdiff1d(np.arange(len(times)), ready)
-        waiting[:] = [
-            Pending(names[s], int(ordinals[chosen[0]]), times[chosen].tobytes(), values[chosen].tobytes())
-            for s in range(len(names))
-            for chosen in _runs(rest[sources[rest] == s], ordinals)
-        ]
-
-    def _run(self, key: tuple[str, str, str], detector: ChangeDetector, times: Any, values: Any) -> None:
+        if not ready or detector is None:
+            return
+        ready.sort(key=itemgetter(0))  # of equal stamps first the source first by name, then its earlier block
+        stamps = np.concatenate([times for _, times, _ in ready])
+        values = np.concatenate([values for _, _, values in ready])
+        order = stamps.argsort(kind="stable")
         slice_, feature, _ = key
-        for time, value in zip(times.tolist(), values.tolist(), strict=True):
-            detector.update(time, value)
-            if (change := detector.change) is not None:
-                warning = Warning(feature, detector.name, change.time, change.before, change.after)
-                self._state.warnings.setdefault(slice_, []).append(warning)
+        for change in detector.add(stamps[order], values[order]):
+            warning = Warning(feature, detector.name, change.time, change.before, change.after)
+            self._state.warnings.setdefault(slice_, []).append(warning)
 
     def _detector(self, key: tuple[str, str, str]) -> ChangeDetector | None:
         detector = self._detectors.get(key)
@@ -377,7 +385,8 @@ class ModelJudge:
     def next_monitor_version(self) -> int:
         """Number a new monitor."""
         self.changes += 1
-        self._state.monitor_version += 1
+        newest = self._catalogue.monitor(self.model).monitor_version
+        self._state.monitor_version = max(self._state.monitor_version, newest) + 1
         return self._state.monitor_version
 
     def encode(self) -> bytes:
@@ -396,9 +405,16 @@ class ModelJudge:
             self._episodes.restore(self._state.episodes)
 
 
-def _runs(rows: Any, ordinals: Any) -> list[Any]:
-    """Cut row indices of one source into runs of consecutive ordinals."""
-    if not len(rows):
-        return []
-    rows = rows[np.argsort(ordinals[rows])]
-    return np.split(rows, np.flatnonzero(np.diff(ordinals[rows]) != 1) + 1)
+def _discreet(verdicts: list[FeatureVerdict], baseline: Baseline, monitor: Monitor) -> list[FeatureVerdict]:
+    """Leave out the values of features that became sensitive after the baseline was built."""
+    hidden = {
+        name
+        for name, wanted in monitor.features.items()
+        if wanted.sensitive and name in baseline.features and not baseline.features[name].sensitive
+    }
+    if not hidden:
+        return verdicts
+    return [
+        msgspec.structs.replace(verdict, before="", after="", top_bins=[]) if verdict.feature in hidden else verdict
+        for verdict in verdicts
+    ]
