@@ -26,6 +26,8 @@ class SinkAgent:
         safe. It retries what can be retried; raising ends the process.
     begin
         Takes (partition, the metadata committed last) before the first record of a partition.
+    lost
+        Takes (name, how many records) when records were deleted before they were delivered.
     """
 
     def __init__(
@@ -37,12 +39,13 @@ class SinkAgent:
         deliver: Callable[[int, Sequence[Record]], Awaitable[str]],
         begin: Callable[[int, str], None] = lambda _partition, _metadata: None,
         leave: Callable[[str], None],
+        lost: Callable[[str, int], None] = lambda _agent, _n_records: None,
         max_records: int = 5_000,
         wait_s: float = 1.0,
     ) -> None:
         self.app, self.name, self.topic = app, name, topic
         self.held: dict[int, int] = {}
-        self._deliver, self._begin, self._leave = deliver, begin, leave
+        self._deliver, self._begin, self._leave, self._lost = deliver, begin, leave, lost
         self._max_records, self._wait_s = max_records, wait_s
         self._waiting: dict[int, list[Record]] = {}
         self._since: dict[int, float] = {}
@@ -56,10 +59,23 @@ class SinkAgent:
                 return
             waiting = self._waiting.setdefault(partition, [])
             position = waiting[-1].offset + 1 if waiting else self.held[partition]
+            if records[0].offset > position:
+                await self._check_gap(partition, position)
             waiting += [record for record in records if record.offset >= position]
             self._since.setdefault(partition, time.monotonic())
             if len(waiting) >= self._max_records:
                 await self._send(partition)
+
+    async def _check_gap(self, partition: int, position: int) -> None:
+        """Report records that the broker deleted before they were delivered.
+
+        Compaction and the ends of transactions leave offsets out as well, so the log's start decides.
+        """
+        first = await private.first_offset(self.app, self.topic, partition)
+        if first > position > 0:
+            where = f"{self.topic}/{partition}: the log begins at {first}, the position was {position}"
+            log.error("state_lost: %s %s (%d records)", self.name, where, first - position)
+            self._lost(self.name, first - position)
 
     async def flush(self) -> None:
         """Deliver what has waited long enough."""

@@ -81,6 +81,7 @@ def build(settings: Settings) -> RoleApp:
 
     agent = SinkAgent(
         parts.app, name="alerts", topic=topics.ALERTS.name, deliver=deliver, begin=seen.begin, leave=leave,
+        lost=parts.metrics.state_lost,
         max_records=1, wait_s=0.0,
     )  # fmt: skip
     attach(parts.app, [agent])

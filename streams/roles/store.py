@@ -76,8 +76,11 @@ def build(settings: Settings) -> RoleApp:
         return deliver
 
     agents = [
-        SinkAgent(parts.app, name=topic.name, topic=topic.name, deliver=delivery(topic, rows_of), leave=leave)
+        SinkAgent(
+            parts.app, name=topic.name, topic=topic.name, deliver=delivery(topic, rows_of), leave=leave,
+            lost=parts.metrics.state_lost,
+        )
         for topic, rows_of in sources
-    ]
+    ]  # fmt: skip
     attach(parts.app, agents)
     return parts.app
