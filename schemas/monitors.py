@@ -1,8 +1,12 @@
-"""What to watch for a model. Every field has a default, so an unknown model needs none."""
+"""What to watch for a model. Every field has a default, so an unknown model needs none.
+
+A file is taken whole or refused (`msgspec.convert` knows every field). A record of the topic may have been written
+by a newer release: `decode` leaves out the fields it does not know.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -70,4 +74,38 @@ class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 encode = msgspec.json.Encoder().encode
-decode = msgspec.json.Decoder(Monitor).decode
+
+
+def decode(data: bytes) -> Monitor:
+    """Return the monitor in a record; fields unknown to this release are left out, at every level.
+
+    Raises
+    ------
+    msgspec.DecodeError
+        When `data` is not a monitor, or a field has a value this release does not know.
+
+    >>> decode(b'{"model": "m", "mood": 1, "features": {"age": {"ignore": true, "mood": 2}}}').features
+    {'age': FeatureMonitor(type='auto', sensitive=False, ignore=True, statistics=[])}
+    """
+    try:
+        plain = _known(msgspec.json.decode(data), Monitor)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"not a monitor: {error}") from None
+    return msgspec.convert(plain, Monitor)
+
+
+_INSIDE: dict[str, type[msgspec.Struct]] = {"features": FeatureMonitor, "statistics": FixedLimit}
+
+
+def _known(plain: Any, kind: type[msgspec.Struct]) -> Any:
+    """Return `plain` without fields `kind` lacks; what has another shape stays, to be refused by its name."""
+    if not isinstance(plain, dict):
+        return plain
+    known = {name: value for name, value in plain.items() if name in kind.__struct_fields__}
+    for name in _INSIDE.keys() & known.keys():
+        value, inner = known[name], _INSIDE[name]
+        if isinstance(value, dict):
+            known[name] = {key: _known(one, inner) for key, one in value.items()}
+        elif isinstance(value, list):
+            known[name] = [_known(one, inner) for one in value]
+    return known

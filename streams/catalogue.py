@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_right
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,12 +12,17 @@ import msgspec
 from detectors.layout import Layout
 from detectors.windows import SIZES_MS
 from schemas import baselines, control, monitors, topics
-from schemas.baselines import Baseline
+from schemas.baselines import Baseline, IncompatibleBaseline
+from schemas.codec import CorruptError
 from schemas.monitors import Monitor
 from schemas.records import Record
 
 if TYPE_CHECKING:
     from detectors.rule import Rule
+
+log = logging.getLogger(__name__)
+
+UNREADABLE = (msgspec.DecodeError, CorruptError, IncompatibleBaseline, UnicodeDecodeError, RecursionError)
 
 
 class Era(NamedTuple):
@@ -45,15 +51,25 @@ class Catalogue:
         self._eras: dict[str, list[Era]] = {}
         self._layouts: dict[str, Layout] = {}
         self._rules: dict[tuple[str, int], Rule] = {}
+        self._unread: set[str] = set()
 
     def update(self, record: Record) -> None:
-        """Take one record of a control topic."""
+        """Take one record of a control topic; one that cannot be read is logged and skipped."""
         if record.value is None:
             return
-        if record.topic == topics.MONITORS.name:
-            self.add_monitor(monitors.decode(record.value))
+        try:
+            self._take(record.topic, record.value)
+        except UNREADABLE as error:
+            where = f"{record.topic}/{record.partition}@{record.offset}"
+            log.error("%s (key %r) is skipped: %s: %s", where, record.key, type(error).__name__, error)
+            if record.topic == topics.MONITORS.name:
+                self._unread.add(_key(record).rpartition("/")[0])
+
+    def _take(self, topic: str, value: bytes) -> None:
+        if topic == topics.MONITORS.name:
+            self.add_monitor(monitors.decode(value))
             return
-        message = control.decode(record.value)
+        message = control.decode(value)
         if isinstance(message, control.Effective):
             self.add_effective(message)
         elif (whole := self._assembly.add(message)) is not None:
@@ -144,6 +160,18 @@ class Catalogue:
             if any(feature.sensitive for monitor in versions.values() for feature in monitor.features.values())
         ]
 
+    def keeps_value(self, record: Record) -> bool:
+        """Tell whether a record may be copied whole, as into a dead letter.
+
+        True while no model has a sensitive feature; else only for a record whose key names a known model
+        without one. A model with a monitor that could not be read counts as one that has.
+        """
+        hidden = self._unread.union(self.sensitive_models())
+        if not hidden:
+            return True
+        model = _key(record)
+        return model not in hidden and model in self.models()
+
     def models(self) -> list[str]:
         """Return the models that have a baseline or a monitor."""
         return sorted({b.model for b in self._baselines.values()} | set(self._monitors))
@@ -164,6 +192,10 @@ class Catalogue:
 
             found = self._rules[key] = Rule(baseline, self.layout(baseline), monitor)
         return found
+
+
+def _key(record: Record) -> str:
+    return (record.key or b"").decode("utf-8", "replace")
 
 
 def _windowed(baseline: Baseline, monitor: Monitor) -> Baseline:

@@ -165,5 +165,29 @@ def test_no_bytes_make_decoding_raise_anything_else(data: bytes) -> None:
     for value in (data, b'{"model": "m", ' + data):
         try:
             monitors.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except msgspec.DecodeError:
             continue
+
+
+def test_a_record_of_a_newer_release_is_read_without_the_fields_it_added() -> None:
+    newer = b"""{"model": "m", "owner": "me", "slices": ["country"], "features":
+        {"age": {"ignore": true, "range": [18, 110], "statistics": [{"name": "psi", "threshold": 0.2, "since": 3}]}}}"""
+    age = FeatureMonitor(ignore=True, statistics=[FixedLimit("psi", 0.2)])
+    assert monitors.decode(newer) == Monitor("m", owner="me", features={"age": age})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"model": "m", "window": "30s"}',
+        b'{"model": "m", "features": [1]}',
+        b'{"model": "m", "features": {"a": 1}}',
+        b'{"model": "m", "features": {"a": {"statistics": {"psi": 1}}}}',
+        b"[" * 100_000,
+        b"\xff",
+        b"{}",
+    ],
+)
+def test_a_record_that_is_no_monitor_is_one_kind_of_error(value: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        monitors.decode(value)

@@ -1,0 +1,84 @@
+"""What every worker knows of the control topics: one bad record hides nothing else, sensitive values stay behind."""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+import pytest
+
+from schemas import baselines, control, monitors, topics
+from schemas.control import Chunk
+from schemas.monitors import FeatureMonitor, Monitor
+from schemas.records import PlainRecord
+from streams.catalogue import Catalogue, monitor_record, records_of
+from tests.engine import traffic
+
+HIDDEN = {"city": FeatureMonitor(sensitive=True)}
+
+
+def _record(topic: str, key: str, value: bytes, offset: int = 0) -> PlainRecord:
+    return PlainRecord(topic, 0, offset, 0, value, key.encode())
+
+
+def _monitor(monitor: Monitor) -> PlainRecord:
+    return _record(*monitor_record(monitor))
+
+
+def _newer_baseline() -> bytes:
+    newer = msgspec.structs.replace(traffic.baseline("beta"), format=99)
+    return control.chunks("beta@1", baselines.encode(newer))[0][1]
+
+
+@pytest.mark.parametrize(
+    ("topic", "value"),
+    [
+        (topics.MONITORS.name, b"{not json"),
+        (topics.MONITORS.name, b'{"model": "beta", "window": "30s"}'),
+        (topics.BASELINES.name, b"\xc1"),
+        (topics.BASELINES.name, b"\x91" * 100_000),
+        (topics.BASELINES.name, control.encode(Chunk("beta@1", 0, 1, 7, b"damaged"))),
+        (topics.BASELINES.name, _newer_baseline()),
+    ],
+    ids=["no json", "unknown value", "no message", "nested", "corrupt", "newer format"],
+)
+def test_a_control_record_that_cannot_be_read_is_named_and_skipped(
+    caplog: pytest.LogCaptureFixture, topic: str, value: bytes
+) -> None:
+    catalogue = Catalogue()
+    with caplog.at_level(logging.ERROR):
+        catalogue.update(_record(topic, "beta/1", value, offset=41))
+    assert f"{topic}/0@41" in caplog.text
+    for record in (_monitor(Monitor("alpha", 3)), *(_record(*r) for r in records_of(traffic.baseline("alpha"), 0))):
+        catalogue.update(record)
+    assert catalogue.monitor("alpha").monitor_version == 3
+    assert [era.baseline.baseline_id for era in catalogue.eras("alpha")] == ["alpha@1"]
+
+
+def _keeps(catalogue: Catalogue, key: bytes | None) -> bool:
+    return catalogue.keeps_value(PlainRecord(topics.EVENTS.name, 0, 0, 0, b"{", key))
+
+
+def test_without_sensitive_features_every_value_is_kept() -> None:
+    catalogue = Catalogue()
+    assert _keeps(catalogue, None)
+    catalogue.update(_monitor(Monitor("open")))
+    assert _keeps(catalogue, b"anything")
+
+
+def test_with_sensitive_features_only_a_key_that_names_another_known_model_keeps_the_value() -> None:
+    catalogue = Catalogue()
+    catalogue.update(_monitor(Monitor("secret", 1, features=HIDDEN)))
+    catalogue.update(_monitor(Monitor("secret", 2)))  # what was sensitive once may still stand in old records
+    catalogue.update(_monitor(Monitor("open")))
+    kept = {key: _keeps(catalogue, key) for key in (b"open", b"secret", b"unknown", b"\xff", b"", None)}
+    assert kept == {b"open": True, b"secret": False, b"unknown": False, b"\xff": False, b"": False, None: False}
+
+
+def test_a_model_whose_monitor_cannot_be_read_counts_as_sensitive() -> None:
+    catalogue = Catalogue()
+    catalogue.update(_monitor(Monitor("beta", 1)))
+    catalogue.update(_monitor(Monitor("open")))
+    value = monitors.encode(Monitor("beta", 2, features=HIDDEN)).replace(b'"auto"', b'"30s"')
+    catalogue.update(_record(topics.MONITORS.name, "beta/2", value))
+    assert (_keeps(catalogue, b"beta"), _keeps(catalogue, b"open"), _keeps(catalogue, None)) == (False, True, False)
