@@ -59,9 +59,10 @@ class Warning(msgspec.Struct, frozen=True):
 class Result(msgspec.Struct, frozen=True):
     """All features of one (model, slice, scale, window).
 
-    Identity is (run_id, model, baseline_id, slice, scale, window_start). `revision` grows with the
-    rows the window was judged from (two for each row counted or late, one more once sealed), so it
-    is a function of the data alone; a higher one replaces a lower one. Only `produced_at` depends
+    Identity is (run_id, model, baseline_id, slice, scale, window_start). `revision` grows with what
+    the window was judged from (two for each row counted or late, one more once sealed; rows of a wide
+    model count once for each part their counts come in), so it is a function of the data alone; a
+    higher one replaces a lower one. Only `produced_at` depends
     on the wall clock.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -154,7 +154,7 @@ class ModelCounts:
         starts = window_starts(batch.times, era.baseline.window_ms, era.monitor.timezone)
         known, which = np.unique(starts, return_inverse=True)
         layout = self._catalogue.layout(era.baseline)
-        windows = [self._window(era, layout, batch.version, int(start)) for start in known]
+        windows = [self._window(era, batch.version, int(start)) for start in known]
         late = seen.before >= np.array([window.closes for window in windows])[which]
         for index, window in enumerate(windows):
             rows = which == index
@@ -167,7 +167,7 @@ class ModelCounts:
                 self._count(era, window, layout, batch if rows.all() else batch.take(rows))
         return seen.take(~late)
 
-    def _window(self, era: Era, layout: Layout, version: str, start: int) -> Window:
+    def _window(self, era: Era, version: str, start: int) -> Window:
         key = Key(version, "", start, era.baseline.baseline_id, era.monitor.monitor_version)
         window = self._windows.get(key)
         if window is None:

@@ -58,6 +58,8 @@ class JudgeStage:
                 continue
             try:
                 message = evidence.decode(record.value)
+                if isinstance(message, evidence.Apply):
+                    monitors.decode(message.monitor)
             except msgspec.DecodeError as error:
                 self._metrics.dead_letter("evidence_invalid")
                 why = Rejected(record.offset, "evidence_invalid", str(error))

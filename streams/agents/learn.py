@@ -46,7 +46,10 @@ class _Model(msgspec.Struct):
     first: int
     minutes: dict[int, int]
     newest: int = -1
+    n_rows: int = 0
     next_check: int = 0
+    ready: int = 0
+    boundary: int = 0
     learned: bool = False
     published: bool = False
 
@@ -90,6 +93,7 @@ class LearnStage:
         self._changes += 1
         self._state.position = records[-1].offset + 1
         learned: dict[tuple[str, str], list[Batch]] = {}
+        learning: dict[str, list[Batch]] = {}
         for source, batch in self._batches(records, self._state.seen):
             model = self._state.models.get(batch.model)
             if model is None:
@@ -97,12 +101,36 @@ class LearnStage:
             if model.learned:
                 learned.setdefault((batch.model, source), []).append(batch)
                 continue
-            minutes, counts = np.unique(batch.times // MINUTE_MS, return_counts=True)
-            for minute, n in zip(minutes.tolist(), counts.tolist(), strict=True):
-                model.minutes[minute] = model.minutes.get(minute, 0) + n
-            model.newest = max(model.newest, int(batch.times.max()))
+            learning.setdefault(batch.model, []).append(batch)
+        for name, batches in learning.items():
+            self._gather(name, self._state.models[name], batches)
         self._count(learned)
         return []
+
+    def _gather(self, name: str, model: _Model, batches: Sequence[Batch]) -> None:
+        """Count rows per minute until there are enough; the record at which that is so does not depend on polls.
+
+        After every fiftieth more rows it is asked again, at exactly the record that brings them.
+        """
+        offsets = np.concatenate([batch.offsets for batch in batches])
+        order = np.argsort(offsets, kind="stable")
+        offsets, times = offsets[order], np.concatenate([batch.times for batch in batches])[order]
+        start = 0
+        while start < len(offsets):
+            wanted = len(offsets) if model.ready else start + max(1, model.next_check - model.n_rows)
+            enough = min(wanted, len(offsets)) - 1
+            end = int(np.searchsorted(offsets, offsets[enough], "right"))
+            minutes, counts = np.unique(times[start:end] // MINUTE_MS, return_counts=True)
+            for minute, n in zip(minutes.tolist(), counts.tolist(), strict=True):
+                model.minutes[minute] = model.minutes.get(minute, 0) + n
+            model.n_rows += end - start
+            model.newest = max(model.newest, int(times[start:end].max()))
+            if not model.ready and model.n_rows >= model.next_check:
+                model.next_check = model.n_rows + max(1, model.n_rows // 50)
+                boundary = self._boundary(name, model)
+                if boundary is not None:
+                    model.ready, model.boundary = int(offsets[end - 1]) + 1, boundary
+            start = end
 
     def _batches(self, records: Sequence[Record], seen: dict[str, int]) -> Iterator[tuple[str, Batch]]:
         """Decode forwarded records by the partition they came from, in order, each once."""
@@ -132,15 +160,14 @@ class LearnStage:
 
     def _boundary(self, name: str, model: _Model) -> int | None:
         """Return the window boundary before which the reference ends, None while rows are missing."""
-        rows = sum(model.minutes.values())
+        rows = model.n_rows
         monitor = self._catalogue.monitor(name)
-        if rows < min(SLOW_ROWS, monitor.learn_rows) or rows < model.next_check:
+        if rows < min(SLOW_ROWS, monitor.learn_rows):
             return None
         minutes = sorted(model.minutes)
         first, last = minutes[0] * MINUTE_MS, (minutes[-1] + 1) * MINUTE_MS
         if rows < monitor.learn_rows and last - first < STEADY_MS:
             return None
-        model.next_check = rows + max(1, rows // 50)
         size, _ = choose_window_from_minutes(
             np.array(minutes) * MINUTE_MS, np.array([model.minutes[m] for m in minutes]), monitor.timezone
         )
@@ -153,10 +180,9 @@ class LearnStage:
     def readings(self) -> Sequence[Reading]:
         """Return the models whose rows are wanted again: enough to learn from, or a baseline has appeared."""
         return [
-            Reading(name, model.first, self._state.position)
+            Reading(name, model.first, self._state.position if self._catalogue.eras(name) else model.ready)
             for name, model in self._state.models.items()
-            if not model.learned
-            and (self._catalogue.eras(name) or (not model.published and self._boundary(name, model) is not None))
+            if not model.learned and (self._catalogue.eras(name) or (model.ready and not model.published))
         ]
 
     def read(self, reading: Reading, records: Sequence[Record]) -> list[Output]:
@@ -166,17 +192,17 @@ class LearnStage:
         mine = [(source, batch) for source, batch in self._batches(records, {}) if batch.model == name]
         self._changes += 1
         if not self._catalogue.eras(name):
-            boundary = self._boundary(name, msgspec.structs.replace(model, next_check=0))
-            if boundary is None:
-                return []
             try:
-                outputs = self._learn(name, mine, boundary)
+                outputs = self._learn(name, mine, model)
             except UnusableReference as error:
                 log.info("%s is not learned yet: %s", name, error)
-                model.next_check = 2 * sum(model.minutes.values())
-                return []
-            model.published = True
-            return outputs  # rows are counted once it is read back from the control topic: then it is durable
+            except Exception:  # one strange model must not stop the others
+                log.exception("%s cannot be learned", name)
+            else:
+                model.published = True
+                return outputs  # rows are counted once it is read back from the control topic: then it is durable
+            model.ready, model.next_check = 0, 2 * model.next_check
+            return []
         model.learned, model.minutes = True, {}
         by_source: dict[tuple[str, str], list[Batch]] = {}
         for source, batch in mine:
@@ -184,10 +210,10 @@ class LearnStage:
         self._count(by_source)
         return []
 
-    def _learn(self, name: str, mine: list[tuple[str, Batch]], boundary: int) -> list[Output]:
+    def _learn(self, name: str, mine: list[tuple[str, Batch]], model: _Model) -> list[Output]:
         ordered = sorted(mine, key=lambda pair: pair[0])
         columns, times = concatenated([batch for _, batch in ordered])
-        inside = np.flatnonzero(times < boundary)
+        inside = np.flatnonzero(times < model.boundary)
         inside = inside[np.argsort(times[inside], kind="stable")]
         if len(inside) > MAX_ROWS:
             inside = inside[:: -(-len(inside) // MAX_ROWS)]
@@ -200,11 +226,11 @@ class LearnStage:
             monitor=monitor,
             source=f"learned from {len(inside)} rows of live traffic",
             created_ms=int(times[inside[-1]]),
-            effective_from=boundary,
+            effective_from=model.boundary,
             provisional=True,
         )
-        offset = self._state.position - 1
-        return [self._out.output(offset, topic, key, value) for topic, key, value in records_of(baseline, boundary)]
+        records = records_of(baseline, model.boundary)
+        return [self._out.output(model.ready - 1, topic, key, value) for topic, key, value in records]
 
     def _count(self, forwarded: Mapping[tuple[str, str], list[Batch]]) -> None:
         """Count rows by (model, partition they came from), each a source of its own."""

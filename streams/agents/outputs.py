@@ -45,7 +45,7 @@ class Originating:
 
 def origin_of(record: Record) -> Origin | None:
     """Return the origin a record of ours carries."""
-    for key, value in record.headers:
+    for key, value in reversed(record.headers):
         if key == ORIGIN_HEADER:
             return Origin.decode(value)
     return None

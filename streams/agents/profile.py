@@ -35,6 +35,7 @@ class ProfileMetrics(Protocol):
 class _PartitionState(msgspec.Struct):
     counting: list[str]
     record_time: int
+    position: int = 0
 
 
 _decode_partition = msgspec.msgpack.Decoder(_PartitionState).decode
@@ -97,6 +98,9 @@ class ProfileStage:
                 counts.add(batches)
                 self._metrics.rows(model, sum(len(batch.times) for batch in batches), counts.watermark)
                 self._metrics.late_rows(model, counts.n_late - late)
+            elif model in self._catalogue.sensitive_models():
+                detail = "it has sensitive features, so its rows are not copied to be learned from: create its baseline"
+                _reject_all(batches, "needs_baseline", detail, rejected)
             else:
                 list(counts.see(batches))
                 offsets = {int(offset) for batch in batches for offset in np.unique(batch.offsets)}
@@ -137,7 +141,8 @@ class ProfileStage:
         reasons = {r.offset: r for r in reversed(rejected)}
         for record in records:
             if record.offset in learning:
-                headers = [*record.headers, ("drift-time", str(record.timestamp).encode())]
+                theirs = [(name, value) for name, value in record.headers if name not in ORIGIN_HEADERS]
+                headers = [*theirs, ("drift-time", str(record.timestamp).encode())]
                 key, value = models[record.offset], record.value or b""
                 outputs.append(self._out.output(record.offset, topics.LEARNING.name, key, value, headers))
             if record.offset in reasons:
@@ -146,12 +151,7 @@ class ProfileStage:
         return outputs
 
     def _dead(self, record: Record, why: Rejected) -> Output:
-        return dead_output(self._out, record, why, "profile", keep_value=not self._sensitive(record))
-
-    def _sensitive(self, record: Record) -> bool:
-        """Tell whether a record may hold sensitive values; what cannot be decoded is searched for the name."""
-        value = record.value or b""
-        return any(name.encode() in value for name in self._catalogue.sensitive_models())
+        return dead_output(self._out, record, why, "profile", keep_value=self._catalogue.keeps_value(record))
 
     def flush(self, now_ms: int, *, caught_up: bool) -> list[Output]:
         """Return what the judge has not been told yet."""
@@ -191,7 +191,7 @@ class ProfileStage:
     def encode(self, segment: str) -> bytes:
         """Return a segment's bytes."""
         if segment == PARTITION_SEGMENT:
-            return msgspec.msgpack.encode(_PartitionState(sorted(self._counting), self._record_time))
+            return msgspec.msgpack.encode(_PartitionState(sorted(self._counting), self._record_time, self._position))
         return self._models[segment.removeprefix("model/")].encode()
 
     def restore(self, segments: Mapping[str, bytes]) -> None:
@@ -200,6 +200,7 @@ class ProfileStage:
             if name == PARTITION_SEGMENT:
                 state = _decode_partition(data)
                 self._counting, self._record_time = set(state.counting), state.record_time
+                self._position = state.position
             else:
                 model = name.removeprefix("model/")
                 counts = self._models[model] = ModelCounts(self._source, model, self._catalogue)
