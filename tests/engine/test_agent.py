@@ -1,0 +1,398 @@
+"""A stateful agent with its group in this process: what it takes over, skips, loses loudly, and leaves for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from aiokafka.errors import CommitFailedError
+
+from schemas.records import PlainRecord, Record
+from streams.engine import private
+from streams.engine.agent import StatefulAgent
+from streams.engine.checkpoint import INDEX_KEY, Pointer
+from streams.engine.outbox import Outbox, Output
+from streams.engine.private import Committed
+from streams.engine.stage import Reading
+from streams.settings import Settings
+from tests.brokers import Embedded, unique
+from tests.engine.running import Cluster, read_all
+
+NAME = "profile"
+
+
+class Left(Exception):
+    """The agent ended the process."""
+
+
+class Offsets:
+    """A stage that remembers the offsets it was given and raises on a poisonous value."""
+
+    def __init__(self, log_end: int) -> None:
+        self.log_end = log_end
+        self.offsets: list[int] = []
+        self.wanted: list[Reading] = []
+        self.again: list[int] = []
+        self._changes = 0
+
+    def update(self, records: Sequence[Record]) -> list[Output]:
+        self._changes += 1
+        self.offsets += [record.offset for record in records]
+        if any(record.value == b"poison" for record in records):
+            raise ZeroDivisionError("a defect")
+        return []
+
+    def flush(self, now_ms: int, *, caught_up: bool) -> list[Output]:
+        del now_ms, caught_up
+        return []
+
+    def readings(self) -> Sequence[Reading]:
+        wanted, self.wanted = self.wanted, []
+        return wanted
+
+    def read(self, reading: Reading, records: Sequence[Record]) -> list[Output]:
+        del reading
+        self.again += [record.offset for record in records]
+        return []
+
+    def before_checkpoint(self) -> None:
+        pass
+
+    def segments(self) -> Mapping[str, int]:
+        return {"offsets": self._changes}
+
+    def encode(self, segment: str) -> bytes:
+        assert segment == "offsets"
+        return msgspec.msgpack.encode(self.offsets)
+
+    def restore(self, segments: Mapping[str, bytes]) -> None:
+        self.offsets = msgspec.msgpack.decode(segments["offsets"], type=list[int])
+
+
+class Counted:
+    """Metrics that are only counted."""
+
+    def __init__(self) -> None:
+        self.lost: list[tuple[str, int]] = []
+
+    def checkpoint(self, seconds: float, size_bytes: int) -> None:
+        assert seconds >= 0
+        assert size_bytes > 0
+
+    def state_lost(self, agent: str, n_records: int) -> None:
+        self.lost.append((agent, n_records))
+
+
+class World:
+    """A broker with an input and a snapshot topic, and a group whose commits stand here."""
+
+    def __init__(self, broker: Embedded) -> None:
+        self.broker = broker
+        self.settings: Settings = Cluster.settings_for(broker)
+        self.input, self.snapshots = unique("input"), unique("snapshots")
+        broker.create_topics({self.input: 1, self.snapshots: 1})
+        self.outbox = Outbox(self.settings, self.leave)
+        self.commits: dict[int, Committed] = {}
+        self.metrics = Counted()
+        self.fenced = False
+        self.dead: list[tuple[int, str]] = []
+        self.first = 0
+
+    def leave(self, reason: str) -> None:
+        """End the process."""
+        raise Left(reason)
+
+    def agent(self) -> StatefulAgent:
+        """Return an agent as a new process has it."""
+
+        def poisonous(record: Record, why: str) -> list[Output]:
+            self.dead.append((record.offset, why))
+            return []
+
+        return StatefulAgent(
+            None,  # type: ignore[arg-type]  # the group stands in this object
+            self.settings,
+            self.outbox,
+            name=NAME,
+            topic=self.input,
+            snapshot_topic=self.snapshots,
+            make_stage=lambda _partition, log_end: Offsets(log_end),
+            poisonous=poisonous,
+            metrics=self.metrics,
+            leave=self.leave,
+        )
+
+    async def send(self, *values: bytes) -> None:
+        """Append records to the input."""
+        self.outbox.put([Output(self.input, 0, None, value) for value in values])
+        await self.outbox.drained()
+
+    def records(self, start: int = 0) -> list[PlainRecord]:
+        """Return the input from an offset on, as Faust would hand it over."""
+        return [record for record in read_all(self.broker.bootstrap_servers, self.input) if record.offset >= start]
+
+    @property
+    def pointer(self) -> Pointer:
+        """The pointer committed."""
+        pointer = Pointer.decode(self.commits[0].metadata)
+        assert pointer is not None
+        return pointer
+
+
+@pytest.fixture
+async def world(shared_embedded_broker: Embedded, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    one = World(shared_embedded_broker)
+
+    async def committed(_app: Any, _topic: str, partitions: Sequence[int]) -> dict[int, Committed]:
+        return {partition: one.commits[partition] for partition in partitions if partition in one.commits}
+
+    async def commit(_app: Any, _topic: str, partition: int, offset: int, metadata: str) -> None:
+        if one.fenced:
+            raise CommitFailedError("another owns it")
+        one.commits[partition] = Committed(offset, metadata)
+
+    async def first_offset(_app: Any, _topic: str, _partition: int) -> int:
+        return one.first
+
+    for name, function in {"committed": committed, "commit": commit, "first_offset": first_offset}.items():
+        monkeypatch.setattr(private, name, function)
+    monkeypatch.setattr(private, "highwater", lambda *_place: None)
+    one.outbox.start()
+    yield one
+    await one.outbox.close()
+
+
+def _stage(agent: StatefulAgent) -> Offsets:
+    stage = agent.held[0].stage
+    assert isinstance(stage, Offsets)
+    return stage
+
+
+async def _grown(world: World, n_records: int) -> StatefulAgent:
+    """Return an agent that has taken and checkpointed some records."""
+    await world.send(*[b"%d" % n for n in range(n_records)])
+    agent = world.agent()
+    await agent.restore([0])
+    await agent.take(world.records())
+    await agent.checkpoint()
+    return agent
+
+
+async def test_a_fresh_start_begins_at_the_first_record_and_commits_it(world: World) -> None:
+    await world.send(b"a", b"b")
+    agent = world.agent()
+    await agent.restore([0])
+    assert world.commits[0].offset == 0
+    assert agent.held[0].position == 0
+    assert world.metrics.lost == []
+
+
+async def test_state_and_position_come_back_as_one(world: World) -> None:
+    await _grown(world, 5)
+    agent = world.agent()
+    await agent.restore([0])
+    assert (agent.held[0].position, _stage(agent).offsets) == (5, [0, 1, 2, 3, 4])
+    await agent.take(world.records())
+    assert _stage(agent).offsets == [0, 1, 2, 3, 4], "what lies below the position is skipped"
+    await world.send(b"5")
+    await agent.take(world.records(3))
+    assert _stage(agent).offsets == [0, 1, 2, 3, 4, 5]
+    assert world.metrics.lost == []
+
+
+async def test_records_after_the_last_checkpoint_are_taken_again(world: World) -> None:
+    agent = await _grown(world, 3)
+    await world.send(b"3", b"4")
+    await agent.take(world.records(3))
+    again = world.agent()
+    await again.restore([0])
+    assert again.held[0].position == 3
+    await again.take(world.records(3))
+    assert _stage(again).offsets == [0, 1, 2, 3, 4]
+
+
+async def test_a_snapshot_beside_no_commit_is_no_fresh_start(world: World) -> None:
+    await _grown(world, 5)
+    world.commits.clear()  # the group's offsets have expired
+    agent = world.agent()
+    await agent.restore([0])
+    assert (agent.held[0].position, _stage(agent).offsets) == (5, [0, 1, 2, 3, 4])
+    assert _stage(agent).log_end == 5, "what an earlier worker may have sent on is known to reach to the end"
+    assert world.commits[0].offset == 5, "Faust begins where the state ends"
+
+
+async def test_a_commit_without_a_pointer_uses_the_newest_snapshot(world: World) -> None:
+    await _grown(world, 5)
+    world.commits[0] = Committed(4, "")
+    agent = world.agent()
+    await agent.restore([0])
+    assert (agent.held[0].position, world.commits[0].offset) == (5, 5)
+    assert world.metrics.lost == []
+
+
+async def test_a_commit_without_any_snapshot_is_lost_state(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    await world.send(b"a", b"b", b"c")
+    world.commits[0] = Committed(3, "")
+    agent = world.agent()
+    await agent.restore([0])
+    assert world.metrics.lost == [(NAME, 3)]
+    assert "state_lost" in caplog.text
+    assert agent.held[0].position == 0, "it is built again from what the log still has"
+
+
+@pytest.mark.parametrize("damage", ["checksum", "missing", "another agent's", "of a newer form"])
+async def test_a_snapshot_that_cannot_be_read_is_lost_state(
+    world: World, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await _grown(world, 5)
+    pointer = world.pointer
+    if damage == "checksum":
+        pointer = pointer._replace(checksum=pointer.checksum ^ 1)
+    elif damage == "missing":
+        pointer = pointer._replace(offset=1_000)
+    else:
+        from schemas.codec import crc
+
+        index = next(r for r in read_all(world.broker.bootstrap_servers, world.snapshots) if r.offset == pointer.offset)
+        changed = msgspec.msgpack.decode(index.value or b"")
+        changed |= {"agent": "judge"} if damage == "another agent's" else {"format": 2}
+        value = msgspec.msgpack.encode(changed)
+        pointer = Pointer(await world.outbox.send(Output(world.snapshots, 0, INDEX_KEY, value)), crc(value))
+    world.commits[0] = Committed(5, pointer.encode())
+    agent = world.agent()
+    await agent.restore([0])
+    assert world.metrics.lost == [(NAME, 5)]
+    assert caplog.text.count("state_lost") == 1
+    assert (agent.held[0].position, _stage(agent).offsets) == (0, [])
+    await agent.take(world.records())
+    assert _stage(agent).offsets == [0, 1, 2, 3, 4]
+
+
+async def test_records_deleted_below_the_position_are_counted(world: World) -> None:
+    agent = await _grown(world, 3)
+    await world.send(*[b"x"] * 7)
+    world.broker.delete_records(world.input, 0, 6)
+    again = world.agent()
+    await again.restore([0])
+    assert world.metrics.lost == [(NAME, 3)], "offsets 3, 4 and 5 were never read"
+    assert again.held[0].position == 6
+    del agent
+
+
+async def test_records_deleted_while_running_are_counted(world: World) -> None:
+    agent = await _grown(world, 3)
+    await world.send(*[b"x"] * 5)
+    world.first = 6
+    await agent.take(world.records(6))
+    assert world.metrics.lost == [(NAME, 3)]
+
+
+async def test_offsets_left_out_by_transactions_are_no_loss(world: World) -> None:
+    agent = await _grown(world, 3)
+    await world.send(*[b"x"] * 5)
+    await agent.take(world.records(5))
+    assert world.metrics.lost == []
+    assert _stage(agent).offsets == [0, 1, 2, 5, 6, 7]
+
+
+async def test_records_that_cannot_be_read_again_are_counted(world: World) -> None:
+    agent = await _grown(world, 6)
+    world.broker.delete_records(world.input, 0, 4)
+    _stage(agent).wanted = [Reading("model", 0, 6)]
+    await agent.flush()
+    assert _stage(agent).again == [4, 5]
+    assert world.metrics.lost == [(NAME, 4)]
+
+
+async def _fail(world: World, records: Callable[[], list[PlainRecord]]) -> None:
+    agent = world.agent()
+    await agent.restore([0])
+    with pytest.raises(Left):
+        await agent.take(records())
+
+
+async def test_the_culprit_is_found_and_left_out(world: World) -> None:
+    await world.send(b"0", b"1", b"poison", b"3", b"4")
+    await _fail(world, world.records)
+    assert (world.pointer.attempts, world.pointer.suspect, world.commits[0].offset) == (1, 5, 0)
+    await _fail(world, world.records)
+    assert (world.pointer.attempts, world.pointer.suspect, world.commits[0].offset) == (2, 2, 0)
+    assert world.dead == []
+    agent = world.agent()
+    await agent.restore([0])
+    await agent.take(world.records())
+    assert [offset for offset, _ in world.dead] == [2]
+    assert _stage(agent).offsets == [0, 1, 3, 4]
+    assert (world.pointer.attempts, world.commits[0].offset) == (0, 3), "the loss is durable at once"
+
+
+async def test_the_culprit_is_found_behind_a_batch_that_is_fine(world: World) -> None:
+    await world.send(b"0", b"1", b"2", b"poison")
+    await _fail(world, world.records)
+    agent = world.agent()
+    await agent.restore([0])
+    await agent.take(world.records()[:2])
+    await agent.checkpoint()
+    assert (world.pointer.attempts, world.pointer.suspect) == (1, 4), "a checkpoint in between forgets nothing"
+    with pytest.raises(Left):
+        await agent.take(world.records(2))
+    assert (world.pointer.attempts, world.pointer.suspect, world.commits[0].offset) == (2, 3, 2)
+    agent = world.agent()
+    await agent.restore([0])
+    await agent.take(world.records(2))
+    assert (_stage(agent).offsets, [offset for offset, _ in world.dead]) == ([0, 1, 2], [3])
+
+
+async def test_a_failure_that_passes_costs_no_record(world: World) -> None:
+    await world.send(b"0", b"poison", b"2")
+    await _fail(world, world.records)
+    records = [record._replace(value=b"fine now") for record in world.records()]
+    agent = world.agent()
+    await agent.restore([0])
+    await agent.take(records)
+    await agent.checkpoint()
+    assert (_stage(agent).offsets, world.dead, world.pointer.attempts) == ([0, 1, 2], [], 0)
+
+
+async def test_a_failure_of_the_broker_is_no_attempt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = await _grown(world, 3)
+
+    async def unavailable(*_place: Any) -> int:
+        raise TimeoutError("no answer")
+
+    monkeypatch.setattr(private, "first_offset", unavailable)
+    with pytest.raises(Left, match="TimeoutError"):
+        await agent.take([PlainRecord(world.input, 0, 9, 0, b"x")])
+    assert world.pointer.attempts == 0
+
+
+async def test_a_fenced_worker_drops_its_state(world: World) -> None:
+    agent = await _grown(world, 3)
+    await world.send(b"3")
+    await agent.take(world.records(3))
+    world.fenced = True
+    await agent.release()
+    assert agent.held == {}
+    assert world.commits[0].offset == 3
+    world.fenced = False
+    await agent.take(world.records(3))
+    assert agent.held == {}, "records of a partition that is somebody else's are dropped"
+
+
+async def test_a_clean_release_leaves_nothing_to_do_again(world: World) -> None:
+    agent = await _grown(world, 3)
+    await world.send(b"3")
+    await agent.take(world.records(3))
+    await agent.release()
+    assert world.commits[0].offset == 4
+    await agent.restore([0])
+    assert (agent.held[0].position, _stage(agent).offsets) == (4, [0, 1, 2, 3])
+
+
+async def test_nothing_is_written_when_nothing_has_moved(world: World) -> None:
+    agent = await _grown(world, 3)
+    before = len(list(read_all(world.broker.bootstrap_servers, world.snapshots)))
+    await agent.checkpoint()
+    assert len(list(read_all(world.broker.bootstrap_servers, world.snapshots))) == before
