@@ -191,8 +191,7 @@ class StatefulAgent:
                 return
             for partition, held in self.held.items():
                 await self._read_again(partition, held)
-                end = private.highwater(self.app, self.topic, partition)
-                caught_up = end is not None and held.position >= end
+                caught_up = self._remaining(partition, held) == 0
                 self._outbox.put(held.stage.flush(now_ms, caught_up=caught_up))
 
     def _begun(self) -> bool:
@@ -200,7 +199,7 @@ class StatefulAgent:
 
         Before that nothing is told to the judge: it would not know yet which sources to wait for.
         """
-        return all(held.begun for held in self.held.values())
+        return all(held.begun or self._remaining(partition, held) == 0 for partition, held in self.held.items())
 
     async def checkpoint(self, *, at_once: bool = False) -> None:
         """Checkpoint every partition that has moved."""
@@ -288,12 +287,12 @@ class StatefulAgent:
         log.error("state_lost: %s %s/%s: %s (%d records)", self.name, self.topic, partition, why, n_records)
         self._metrics.state_lost(self.name, n_records)
 
+    def _remaining(self, partition: int, held: Held) -> int | None:
+        return private.remaining(self.app, self.topic, partition, held.position)
+
     def lags(self) -> dict[int, int]:
         """Return how many records each partition still has to be read."""
-        return {
-            partition: max(0, (private.highwater(self.app, self.topic, partition) or 0) - held.position)
-            for partition, held in self.held.items()
-        }
+        return {partition: self._remaining(partition, held) or 0 for partition, held in self.held.items()}
 
     def positions(self) -> dict[tuple[str, int], Any]:
         """Return the position of every partition held."""

@@ -99,10 +99,23 @@ async def check_coordinator(app: faust.App) -> None:
     await thread.call_thread(check)
 
 
-def highwater(app: faust.App, topic: str, partition: int) -> int | None:
-    """Return the offset after the last record of a partition, None while unknown."""
-    consumer = _thread(app)._consumer
-    return None if consumer is None else consumer.highwater(TopicPartition(topic, partition))
+def remaining(app: faust.App, topic: str, partition: int, position: int) -> int | None:
+    """Return how many records of a partition are still to come from `position` on, None while unknown.
+
+    The last offsets of a log may be the marks that end transactions, which nobody hands over: when the
+    consumer has read past them and everything it handed over was taken, nothing is left.
+    """
+    place, consumer = TopicPartition(topic, partition), _thread(app)._consumer
+    end = None if consumer is None else consumer.highwater(place)
+    if end is None:
+        return None
+    if position < end:
+        state = consumer._subscription.subscription.assignment.state_value(place)
+        if state is not None and state.has_valid_position and state.position >= end:
+            scheduler: Any = app.consumer.scheduler
+            handed_over = scheduler.newest.get((topic, partition), -1)
+            return 0 if position > handed_over else int(end) - position
+    return max(0, int(end) - position)
 
 
 async def first_offset(app: faust.App, topic: str, partition: int) -> int:

@@ -44,10 +44,20 @@ def batches(records: list[Any], size: int = MAX_RECORDS) -> Iterator[RecordBatch
 
 
 class Coalesce(DefaultSchedulingStrategy):
-    """Round robin over topics and partitions, a batch at a turn."""
+    """Round robin over topics and partitions, a batch at a turn.
+
+    `newest` holds the offset of the last record handed over, by (topic, partition).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.newest: dict[tuple[str, int], int] = {}
 
     def iterate(self, records: Mapping[Any, list[Any]]) -> Iterator[tuple[Any, Any]]:
         """Return (topic partition, batch) pairs."""
+        for tp, several in records.items():
+            if several:
+                self.newest[tp.topic, tp.partition] = several[-1].offset
         return self.records_iterator(self.map_from_records({tp: list(batches(rs)) for tp, rs in records.items()}))
 
 

@@ -130,7 +130,7 @@ class SinkAgent:
     def lags(self) -> dict[int, int]:
         """Return how many records each partition still has to be delivered."""
         return {
-            partition: max(0, (private.highwater(self.app, self.topic, partition) or 0) - position)
+            partition: private.remaining(self.app, self.topic, partition, position) or 0
             for partition, position in self.held.items()
         }
 

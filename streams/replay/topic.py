@@ -50,8 +50,8 @@ async def records_between(
                 records = (await consumer.getmany(tp, timeout_ms=5_000, max_records=MAX_RECORDS)).get(tp, [])
                 if wanted := [record for record in records if record.offset < end]:
                     turn.append(wanted)
-                if records and records[-1].offset + 1 >= end:
-                    left.discard(tp)
+                if (records and records[-1].offset + 1 >= end) or await consumer.position(tp) >= end:
+                    left.discard(tp)  # what is left may be the marks that end transactions
             yield turn
     finally:
         await consumer.stop()
