@@ -62,7 +62,8 @@ class Parts:
         return Originating(topic, partition, self.n_partitions)
 
     def dead(self, record: Record, reason: str, detail: str, *, keep_value: bool = True) -> Output:
-        """Return the dead letter of a record."""
+        """Return the dead letter of a record; its value stays behind where the catalogue, or the caller, says so."""
         self.metrics.dead_letter(reason)
         out = self.originating(record.topic, record.partition)
+        keep_value = keep_value and self.catalogue.keeps_value(record)
         return dead_output(out, record, Rejected(record.offset, reason, detail), self.role, keep_value=keep_value)

@@ -33,6 +33,7 @@ from streams.sinks.rows import (
 def build(settings: Settings) -> RoleApp:
     """Return the app that writes results, alerts, predictions, feedback and control records to ClickHouse."""
     parts = Parts("store", settings)
+    parts.follow_control()  # says which values may stand in a dead letter
     clickhouse = store_of(settings, parts.metrics)
     parts.app.before_start.append(clickhouse.migrate)
     parts.app.after_stop.append(clickhouse.close)
@@ -69,7 +70,9 @@ def build(settings: Settings) -> RoleApp:
                     for record in records:
                         await deliver(partition, [record])
                 else:
-                    parts.outbox.put([parts.dead(records[0], "store_rejected", str(error))])
+                    quoted = parts.catalogue.keeps_value(records[0])  # the store's text may hold the row
+                    detail = str(error) if quoted else f"{type(error).__name__}; its text may quote the row"
+                    parts.outbox.put([parts.dead(records[0], "store_rejected", detail)])
             await parts.outbox.drained()
             return ""
 

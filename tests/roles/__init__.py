@@ -1,0 +1,1 @@
+"""Roles as they are put together."""
