@@ -197,9 +197,9 @@ def read_all(bootstrap_servers: str, topic: str) -> Iterator[PlainRecord]:
                     break  # the log ends in the mark of a transaction
                 assert error is None, error
                 position = (message.offset() or 0) + 1
-                yield PlainRecord(
-                    topic, partition, position - 1, message.timestamp()[1], message.value(), message.key(), message.headers() or []
-                )
+                headers: Any = message.headers() or []
+                time_ms = message.timestamp()[1]
+                yield PlainRecord(topic, partition, position - 1, time_ms, message.value(), message.key(), headers)
     finally:
         consumer.close()
 
@@ -262,7 +262,8 @@ def eventually_equal(found: Callable[[], Mapping[Key, Result]], wanted: Mapping[
         differ = [key for key in wanted.keys() & now.keys() if wanted[key] != now[key]]
         details = [f"\n{key} {difference(wanted[key], now[key])}" for key in sorted(differ)[:5]]
         raise AssertionError(
-            f"{len(now)} of {len(wanted)} windows; missing {missing}, extra {extra}, {len(differ)} differ {''.join(details)}"
+            f"{len(now)} of {len(wanted)} windows; missing {missing}, extra {extra}, {len(differ)} differ"
+            f"{''.join(details)}"
         ) from None
 
 

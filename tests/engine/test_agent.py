@@ -158,7 +158,7 @@ async def world(shared_embedded_broker: Embedded, monkeypatch: pytest.MonkeyPatc
 
     for name, function in {"committed": committed, "commit": commit, "first_offset": first_offset}.items():
         monkeypatch.setattr(private, name, function)
-    monkeypatch.setattr(private, "highwater", lambda *_place: None)
+    monkeypatch.setattr(private, "remaining", lambda *_place: None)
     one.outbox.start()
     yield one
     await one.outbox.close()

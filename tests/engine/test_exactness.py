@@ -17,7 +17,7 @@ def _dead_positions(cluster: Cluster) -> list[tuple[int, int]]:
     """Return (partition, offset) of the dead letters' origins, each once."""
     found = set()
     for record in cluster.records(topics.DEAD.name):
-        headers = {key: value for key, value in record.headers}
+        headers = dict(record.headers)
         found.add((int(headers["__connect.errors.partition"]), int(headers["__connect.errors.offset"])))
     return sorted(found)
 
@@ -48,7 +48,11 @@ def test_a_killed_detect_changes_nothing(cluster: Cluster, point: str) -> None:
     wanted = expected(cluster, MODELS)
     worker = cluster.start("detect")
     eventually_equal(lambda: newest(cluster.results()), wanted, 90.0)
-    broken = [m for m in messages if m.value is not None and m.value.startswith((b"{not", b'{"model":"x"}', b"\xff\xff\xff\xff\x00"))]
+    broken = [
+        m
+        for m in messages
+        if m.value is not None and m.value.startswith((b"{not", b'{"model":"x"}', b"\xff\xff\xff\xff\x00"))
+    ]
     eventually(lambda: len(_dead_positions(cluster)) == len(broken), why="every broken message is one dead letter")
     states = {(alert.episode_id, alert.sequence, alert.state) for alert in cluster.alerts()}
     assert len({(episode, sequence) for episode, sequence, _ in states}) == len(states)

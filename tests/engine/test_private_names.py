@@ -12,8 +12,10 @@ import aiokafka
 import faust
 import mode
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.subscription_state import SubscriptionState
 from faust.transport import consumer as base
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.utils import DefaultSchedulingStrategy
@@ -79,6 +81,18 @@ def test_the_coordinator_gives_commits_with_metadata_and_parked_errors() -> None
 def test_the_client_can_be_told_to_learn_a_topic_now() -> None:
     assert callable(aiokafka.client.AIOKafkaClient.add_topic)
     assert callable(aiokafka.client.AIOKafkaClient.force_metadata_update)
+
+
+def test_how_far_a_partition_was_read_is_known() -> None:
+    subscription = SubscriptionState()
+    subscription.assign_from_user([TopicPartition("t", 0)])
+    state = subscription.subscription.assignment.state_value(TopicPartition("t", 0))
+    assert not state.has_valid_position
+    state.reset_to(7)
+    assert (state.has_valid_position, state.position) == (True, 7)
+    assert "self.scheduler = " in source(base.Consumer)
+    assert "self.scheduler.iterate(records)" in source(base.Consumer.getmany)
+    assert "_subscription" in source(aiokafka.AIOKafkaConsumer)
 
 
 def test_a_crash_of_any_part_reaches_the_app() -> None:

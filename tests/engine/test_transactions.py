@@ -51,5 +51,3 @@ def test_marks_of_transactions_stall_neither_worker_nor_replay(cluster: Cluster)
 
     found = asyncio.run(asyncio.wait_for(replayed(), 60))
     assert len(found) == half + len(only_one)
-
-

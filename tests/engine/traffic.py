@@ -26,7 +26,7 @@ class Message(NamedTuple):
 
     partition: int
     value: bytes | None
-    headers: list[tuple[str, bytes]]
+    headers: list[tuple[str, str | bytes | None]]
 
 
 def monitor(model: str) -> Monitor:
@@ -40,7 +40,10 @@ def columns(rng: np.random.Generator, n_rows: int, shift: float) -> dict[str, li
     return {
         "age": rng.normal(40, 9, n_rows).round().tolist(),
         "income": income.tolist(),
-        "ratio": [None if missing else value for missing, value in zip(rng.random(n_rows) < 0.02, rng.random(n_rows).tolist(), strict=True)],
+        "ratio": [
+            None if missing else value
+            for missing, value in zip(rng.random(n_rows) < 0.02, rng.random(n_rows).tolist(), strict=True)
+        ],
         "city": rng.choice(CITIES, n_rows, p=[0.5, 0.3, 0.2]).tolist(),
     }
 
@@ -70,7 +73,9 @@ def messages(models: Sequence[str], *, n_partitions: int, minutes: int, seed: in
             for model in models:
                 shift = 1.0 if model == models[0] and minute >= minutes // 2 else 0.0
                 made += _minute(rng, model, partition, START_MS + minute * MINUTE_MS, shift)
-            made.append(Message(partition, [b"{not json", None, b'{"model":"x"}', b"\xff\xff\xff\xff\x00"][minute % 4], []))
+            made.append(
+                Message(partition, [b"{not json", None, b'{"model":"x"}', b"\xff\xff\xff\xff\x00"][minute % 4], [])
+            )
     end = START_MS + (minutes + 3) * MINUTE_MS  # passes every window before it
     made += [Message(p, _row("1", model, end, {"age": 40.0}), []) for p in range(n_partitions) for model in models]
     return made
@@ -92,13 +97,21 @@ def _minute(rng: np.random.Generator, model: str, partition: int, start: int, sh
         Message(
             partition,
             orjson.dumps(
-                {"model": model, "version": "2", "times": times[second].tolist(), "columns": {name: column[second] for name, column in values.items()}}
+                {
+                    "model": model,
+                    "version": "2",
+                    "times": times[second].tolist(),
+                    "columns": {name: column[second] for name, column in values.items()},
+                }
             ),
             [],
         )
     )
     table = pa.table(
-        {"time": times[2 * third :].astype(np.int64), **{f"feature.{name}": column[2 * third :] for name, column in values.items()}}
+        {
+            "time": times[2 * third :].astype(np.int64),
+            **{f"feature.{name}": column[2 * third :] for name, column in values.items()},
+        }
     ).replace_schema_metadata({"model": model, "version": "2"})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -108,4 +121,6 @@ def _minute(rng: np.random.Generator, model: str, partition: int, start: int, sh
 
 
 def _row(version: str, model: str, time: int, features: dict[str, object]) -> bytes:
-    return orjson.dumps({"model": model, "version": version, "time": time, "features": features, "id": f"{model}-{time}"})
+    return orjson.dumps(
+        {"model": model, "version": version, "time": time, "features": features, "id": f"{model}-{time}"}
+    )

@@ -1,4 +1,6 @@
-"""Runs a role that ends itself with SIGKILL at a named point: ``python -m tests.engine.programs.crashing detect after_commit 2``.
+"""Runs a role that ends itself with SIGKILL at a named point.
+
+As in ``python -m tests.engine.programs.crashing detect after_commit 2``.
 
 The points are those at which output, snapshot and commit can part. Only commits that move an input
 forward are counted, so the process dies with work behind it.
@@ -19,7 +21,15 @@ from streams.engine.stage import Stage
 from streams.settings import load
 from streams.sinks.clickhouse import ClickHouse
 
-POINTS = ("never", "after_outputs", "between_chunks", "after_snapshot", "after_commit", "during_restore", "after_insert")
+POINTS = (
+    "never",
+    "after_outputs",
+    "between_chunks",
+    "after_snapshot",
+    "after_commit",
+    "during_restore",
+    "after_insert",
+)
 
 
 class Bomb:
