@@ -83,7 +83,7 @@ def test_the_client_can_be_told_to_learn_a_topic_now() -> None:
     assert callable(aiokafka.client.AIOKafkaClient.force_metadata_update)
 
 
-def test_how_far_a_partition_was_read_is_known() -> None:
+async def test_how_far_a_partition_was_read_is_known() -> None:
     subscription = SubscriptionState()
     subscription.assign_from_user([TopicPartition("t", 0)])
     state = subscription.subscription.assignment.state_value(TopicPartition("t", 0))
