@@ -1,15 +1,15 @@
 """Inference events: one JSON row, JSON columns or one Arrow IPC stream, all to column batches.
 
-A consumer hands over the records of one partition in offset order; what comes back are batches in
-which the rows of every model stand in that order, and a `Rejected` for everything that could not
-be used. One bad record never takes a good one with it. From here on no code is per row.
+A consumer hands over the records of one partition in offset order; what comes back are batches of
+one model and version each, with their rows in that order, and a `Rejected` for everything that could
+not be used. One bad record never takes a good one with it. From here on no code is per row.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import chain, pairwise
+from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
@@ -73,8 +73,9 @@ def decode(records: Sequence[Record], *, max_features: int = 2_000) -> Decoded:
     Returns
     -------
     Decoded
-        Taken one after another, the batches have the rows of each model in offset order, whatever
-        its versions, encodings and sets of features.
+        Within a batch rows stand in offset order. A model has a batch for each of its versions
+        (more where their features have little in common): who needs the rows of all of them in
+        order, orders by offset.
     """
     rejected: list[Rejected] = []
     values = [record for record in records if record.value is not None]
@@ -82,7 +83,7 @@ def decode(records: Sequence[Record], *, max_features: int = 2_000) -> Decoded:
     for group, run in _groups(parse(values, max_features, rejected)).items():
         for batch in _batches(group, run, rejected):
             by_model[batch.model].append(batch)
-    batches = [batch for several in by_model.values() for batch in _in_order(several)]
+    batches = [batch for several in by_model.values() for batch in _versions(several)]
     batches.sort(key=_first_offset)
     return Decoded(batches, rejected, len(records) - len(values))
 
@@ -161,24 +162,13 @@ def reject_rows(batch: Batch, rows: Any, reason: str, detail: str, rejected: lis
         rejected.append(Rejected(int(offset), reason, detail.format(time=time), int(n_rows)))
 
 
-def _in_order(batches: list[Batch]) -> Iterator[Batch]:
-    """Yield the rows of one model in offset order: merged where they are alike, else in turns."""
-    if len(batches) == 1:
-        yield batches[0]
-        return
+def _versions(batches: list[Batch]) -> Iterator[Batch]:
+    """Yield the rows of one model, a batch a version, each in offset order."""
     versions: dict[str, list[Batch]] = defaultdict(list)
     for batch in batches:
         versions[batch.version].append(batch)
-    pieces = [piece for several in versions.values() for piece in _merged(several)]
-    lengths = [len(piece.times) for piece in pieces]
-    order = np.argsort(np.concatenate([piece.offsets for piece in pieces]), kind="stable")
-    turns = np.repeat(np.arange(len(pieces)), lengths)[order]
-    taken = [0] * len(pieces)
-    for start, stop in pairwise([0, *(np.flatnonzero(np.diff(turns)) + 1).tolist(), len(turns)]):
-        turn = int(turns[start])
-        begin = taken[turn]
-        taken[turn] += stop - start
-        yield pieces[turn].take(slice(begin, taken[turn])) if taken[turn] - begin < lengths[turn] else pieces[turn]
+    for several in versions.values():
+        yield from _merged(several)
 
 
 def _merged(batches: list[Batch]) -> list[Batch]:

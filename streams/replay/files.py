@@ -13,7 +13,7 @@ import pyarrow.parquet
 
 from schemas.arrays import column_of_arrow, epoch_ms_of_arrow
 from schemas.columns import Column, Times
-from schemas.events import ARROW, DERIVED, MAX_ROWS
+from schemas.events import ARROW, MAX_ROWS, feature_column
 from schemas.records import PlainRecord
 
 TIME_NAMES = ("time", "timestamp", "event_time", "datetime", "date", "ts")
@@ -116,7 +116,7 @@ def columns_of(table: pa.Table, roles: Roles) -> tuple[dict[str, Column], Times]
     """Return the rows of a table as named columns and event times, in the file's order."""
     assert roles.time is not None, "complete() has found it"
     columns = {
-        (f"features.{name}" if name in DERIVED else name): column_of_arrow(table.column(name))
+        feature_column(name): column_of_arrow(table.column(name))
         for name in table.column_names
         if name not in roles.features_of
     }

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from math import isnan
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -95,7 +96,7 @@ def values_of(batch: Batch, name: str) -> list[Any]:
 
 
 def seen(batches: Sequence[Batch]) -> dict[str, list[tuple[int, str, int, str | None, dict[str, Any]]]]:
-    """Rows per model in the order of the batches: offset, version, time, id, and what is not missing."""
+    """Rows per model by offset: offset, version, time, id, and what is not missing."""
     rows: dict[str, list[Any]] = {}
     for batch in batches:
         for at in range(len(batch.times)):
@@ -104,4 +105,4 @@ def seen(batches: Sequence[Batch]) -> dict[str, list[tuple[int, str, int, str | 
             row_id = None if batch.ids is None else batch.ids[at]
             place = int(batch.offsets[at]), batch.version, int(batch.times[at]), row_id
             rows.setdefault(batch.model, []).append((*place, present))
-    return rows
+    return {model: sorted(found, key=itemgetter(0)) for model, found in rows.items()}
