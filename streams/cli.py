@@ -9,6 +9,8 @@ import typer
 from detectors.errors import DetectorError
 from streams.commands import alerts, baselines, dead, demo, doctor, monitors, replay, run, topics
 from streams.commands.printing import errors
+from streams.embedded.broker import EmbeddedBrokerError
+from streams.embedded.clickhouse import EmbeddedStoreError
 from streams.engine.preflight import PreflightError, UnreachableError
 from streams.panel.access import UnsafeBind
 from streams.replay.files import FileError
@@ -16,6 +18,10 @@ from streams.settings import SettingsError
 from streams.sinks.errors import SinkError, SinkUnavailable
 
 USAGE, UNREACHABLE = 2, 3
+WRONG = (
+    SettingsError, PreflightError, FileError, DetectorError, SinkError, UnsafeBind, TimeoutError,
+    EmbeddedBrokerError, EmbeddedStoreError,
+)  # fmt: skip
 
 app = typer.Typer(
     name="driftgauge",
@@ -42,7 +48,7 @@ def main() -> None:
     except (UnreachableError, SinkUnavailable) as error:
         errors.print(f"[bold red]error:[/] {_plain(error)}")
         sys.exit(UNREACHABLE)
-    except (SettingsError, PreflightError, FileError, DetectorError, SinkError, UnsafeBind, TimeoutError) as error:
+    except WRONG as error:
         errors.print(f"[bold red]error:[/] {_plain(error)}")
         sys.exit(USAGE)
 

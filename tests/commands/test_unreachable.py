@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,3 +111,23 @@ def test_a_file_that_is_not_there_is_exit_code_2(run: Run, tmp_path: Path) -> No
     shown = run("replay", str(missing), "--reference", str(missing))
     assert shown.code == 2
     assert "none.parquet" in shown.err
+
+
+def test_without_chdb_the_embedded_store_names_both_ways_out(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "without" / "chdb").mkdir(parents=True)
+    (tmp_path / "without" / "chdb" / "__init__.py").write_text("raise ModuleNotFoundError('chdb', name='chdb')\n")
+    path = [str(tmp_path / "without"), str(Path(__file__).parents[2])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+    shown = run("run", "all", "--embedded", "--data", str(tmp_path / "data"))
+    assert shown.code == 2, shown
+    assert "driftgauge[embedded]" in shown.err.replace("\\", "")
+    assert "DRIFTGAUGE_CLICKHOUSE_URL" in shown.err
+
+
+def test_run_all_without_a_store_names_both_ways_out(run: Run) -> None:
+    shown = run("run", "all")
+    assert shown.code == 2
+    assert "driftgauge[embedded]" in shown.err.replace("\\", "")
+    assert "DRIFTGAUGE_CLICKHOUSE_URL" in shown.err
