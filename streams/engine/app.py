@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import faust
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -19,6 +18,7 @@ from streams.engine.agent import StatefulAgent
 from streams.engine.connection import credentials
 from streams.engine.outbox import Outbox
 from streams.engine.scheduler import BatchSchema, Coalesce
+from streams.engine.sink import SinkAgent
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,10 @@ class RoleApp(private.CrashOnlyApp):
                     leave(f"{what} of {agent.name}: {type(error).__name__}: {error}")
 
     async def _watch(self) -> None:
-        """Leave when the group coordinator has failed, or when work waits and nothing moves."""
+        """Leave when the group coordinator has failed, or when work waits and nothing moves.
+
+        Sinks are not judged by progress: they wait for their destinations, however long these are down.
+        """
         positions: dict[Any, Any] = {}
         moved = started = time.monotonic()
         warned = False
@@ -95,21 +98,24 @@ class RoleApp(private.CrashOnlyApp):
                 await private.check_coordinator(self)
             except Exception as error:
                 leave(f"the group coordinator failed: {type(error).__name__}: {error}")
-            now = {key: value for agent in self.agents_of_role for key, value in agent.positions().items()}
+            stateful = [agent for agent in self.agents_of_role if isinstance(agent, StatefulAgent)]
+            now = {key: value for agent in stateful for key, value in agent.positions().items()}
             lag = 0
             for agent in self.agents_of_role:
                 for partition, records in agent.lags().items():
-                    lag += records
+                    lag += records if agent in stateful else 0
                     self.metrics_of_role.lag(self.role, agent.topic, partition, records)
             if now != positions or not lag or not self.ready:
                 moved, positions = time.monotonic(), now
             elif time.monotonic() - moved > STUCK_AFTER_S:
                 leave(f"no progress for {STUCK_AFTER_S:.0f} s with {lag} records waiting")
-            if not now and not warned and time.monotonic() - started > UNASSIGNED_AFTER_S:
+            assigned = any(agent.positions() for agent in self.agents_of_role)
+            if not assigned and not warned and time.monotonic() - started > UNASSIGNED_AFTER_S:
                 warned = True
                 log.warning(
                     "no partition was assigned to this worker: there are as many workers as partitions, "
-                    "or the group may not be joined (permissions on group %s)", self.conf.id
+                    "or the group may not be joined (permissions on group %s)",
+                    self.conf.id,
                 )
 
 
@@ -147,7 +153,9 @@ def build_app(role: str, settings: Settings, registry: CollectorRegistry, outbox
     app.agents_of_role, app.ready = [], False
     app.before_start, app.after_stop = [], []
     signals: list[tuple[Any, Any]] = [
-        (app.on_rebalance_complete, _restore), (app.on_partitions_revoked, _release), (app.on_before_shutdown, _stop)
+        (app.on_rebalance_complete, _restore),
+        (app.on_partitions_revoked, _release),
+        (app.on_before_shutdown, _stop),
     ]
     for signal, handler in signals:
         signal.connect(handler, weak=False)
@@ -187,16 +195,21 @@ async def _restore(app: RoleApp, **_: Any) -> None:
 
 async def _release(app: RoleApp, *_args: Any, **_options: Any) -> None:
     app.ready = False
-    for agent in app.agents_of_role:
-        await agent.release()
-
-
-async def _stop(app: RoleApp, **_: Any) -> None:
+    await asyncio.gather(*(agent.release() for agent in _sinks(app)))
     for agent in app.agents_of_role:
         if isinstance(agent, StatefulAgent):
             await agent.release()
-        else:
-            await agent.checkpoint()
+
+
+async def _stop(app: RoleApp, **_: Any) -> None:
+    await asyncio.gather(*(agent.finish() for agent in _sinks(app)))
+    for agent in app.agents_of_role:
+        if isinstance(agent, StatefulAgent):
+            await agent.release()
+
+
+def _sinks(app: RoleApp) -> list[SinkAgent]:
+    return [agent for agent in app.agents_of_role if isinstance(agent, SinkAgent)]
 
 
 def _pages(app: RoleApp) -> None:

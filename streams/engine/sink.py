@@ -15,6 +15,8 @@ from streams.engine import private
 
 log = logging.getLogger(__name__)
 
+GRACE_S = 0.75
+
 
 class SinkAgent:
     """Hands the records of a topic to a destination, some thousands or a second's worth at a time.
@@ -23,7 +25,8 @@ class SinkAgent:
     ----------
     deliver
         Takes records of one partition in offset order and returns the commit metadata once they are
-        safe. It retries what can be retried; raising ends the process.
+        safe. It retries what can be retried, for ever if need be; raising ends the process. It is
+        cancelled when the partitions go: nothing was committed, so the next owner delivers them.
     begin
         Takes (partition, the metadata committed last) before the first record of a partition.
     lost
@@ -50,6 +53,8 @@ class SinkAgent:
         self._waiting: dict[int, list[Record]] = {}
         self._since: dict[int, float] = {}
         self._lock = asyncio.Lock()
+        self._delivery: asyncio.Future[str] | None = None
+        self._releasing = 0
 
     async def take(self, records: Sequence[Record]) -> None:
         """Queue the records of one partition; called by the Faust agent."""
@@ -99,7 +104,9 @@ class SinkAgent:
             part = records[start : start + self._max_records]
             position = part[-1].offset + 1
             try:
-                metadata = await self._deliver(partition, part)
+                metadata = await self._delivered(partition, part)
+                if metadata is None:
+                    return
                 await private.commit(self.app, self.topic, partition, position, metadata)
             except Exception as error:  # also a refused commit: somebody else delivers these now
                 where = f"{self.topic}/{partition}@{part[0].offset}"
@@ -108,12 +115,42 @@ class SinkAgent:
                 raise
             self.held[partition] = position
 
+    async def _delivered(self, partition: int, records: Sequence[Record]) -> str | None:
+        """Return the commit metadata, None when the partitions went before the records were safe."""
+        if self._releasing:
+            return None
+        self._delivery = delivery = asyncio.ensure_future(self._deliver(partition, records))
+        try:
+            await asyncio.wait([delivery])
+        finally:
+            delivery.cancel()
+            self._delivery = None
+        return None if delivery.cancelled() else delivery.result()
+
     async def release(self) -> None:
-        """Forget the partitions; what was not delivered is read again by the next owner."""
-        async with self._lock:
-            self._waiting.clear()
-            self._since.clear()
-            self.held.clear()
+        """Forget the partitions; what was not delivered is read again by the next owner.
+
+        A delivery under way has a moment to end; it is not waited for while the destination is down.
+        """
+        self._releasing += 1  # whoever waits for the lock before us begins no delivery
+        try:
+            if self._delivery is not None:
+                await asyncio.wait([self._delivery], timeout=GRACE_S)
+            if self._delivery is not None:
+                self._delivery.cancel()
+            async with self._lock:
+                self._waiting.clear()
+                self._since.clear()
+                self.held.clear()
+        finally:
+            self._releasing -= 1
+
+    async def finish(self) -> None:
+        """Deliver what waits if the destination takes it at once, then forget the partitions."""
+        rest = asyncio.ensure_future(self.checkpoint())
+        await asyncio.wait([rest], timeout=GRACE_S)
+        await self.release()
+        await rest
 
     async def restore(self, partitions: Iterable[int]) -> None:
         """Take over partitions."""
