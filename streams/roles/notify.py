@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import msgspec
 
 from schemas import alerts, topics
-from schemas.codec import Origin
+from schemas.alerts import Alert
+from schemas.codec import CorruptError, Origin
 from schemas.records import Record
 from streams.agents.outputs import origin_of
 from streams.engine.app import RoleApp, attach, leave
@@ -19,6 +20,12 @@ from streams.settings import Settings
 from streams.sinks.slack import DeliveryRejected, SlackWebhook
 
 log = logging.getLogger(__name__)
+
+MAX_METADATA_BYTES = 3_500  # a broker takes 4,096 with a commit
+
+
+class InvalidAlert(ValueError):
+    """A record of the alerts topic that is no alert of ours."""
 
 
 class _Seen:
@@ -40,12 +47,33 @@ class _Seen:
         return known is not None and (origin.offset, origin.ordinal) <= known
 
     def add(self, partition: int, origin: Origin) -> None:
-        """Remember a delivery."""
+        """Remember a delivery; the newest stand last."""
+        self._newest[partition].pop(str(origin.partition), None)
         self._newest[partition][str(origin.partition)] = (origin.offset, origin.ordinal)
 
     def encode(self, partition: int) -> str:
-        """Return the commit metadata."""
-        return msgspec.json.encode(self._newest[partition]).decode()
+        """Return the commit metadata; when it grows too long, the origins not heard of for longest are forgotten."""
+        newest = self._newest[partition]
+        while len(encoded := msgspec.json.encode(newest)) >= MAX_METADATA_BYTES:
+            del newest[next(iter(newest))]
+        return encoded.decode()
+
+
+def read_alert(record: Record) -> tuple[Origin, Alert]:
+    """Return what made a record of the alerts topic, and the alert in it.
+
+    Raises
+    ------
+    InvalidAlert
+        When the record names no origin or holds no alert.
+    """
+    try:
+        origin = origin_of(record)
+        if origin is None:
+            raise InvalidAlert("it names no origin")
+        return origin, alerts.decode(record.value or b"")
+    except (msgspec.DecodeError, CorruptError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidAlert(f"{type(error).__name__}: {error}") from None
 
 
 def build(settings: Settings) -> RoleApp:
@@ -65,10 +93,16 @@ def build(settings: Settings) -> RoleApp:
 
     async def deliver(partition: int, records: Sequence[Record]) -> str:
         for record in records:
-            origin = origin_of(record)
-            if record.value is None or origin is None or seen.old(partition, origin):
+            if record.value is None:
                 continue
-            alert = alerts.decode(record.value)
+            try:
+                origin, alert = read_alert(record)
+            except InvalidAlert as error:
+                log.error("%s/%s@%s is not sent: %s", record.topic, partition, record.offset, error)
+                parts.metrics.dead_letter("alert_invalid")
+                continue
+            if seen.old(partition, origin):
+                continue
             log.info("alert %s #%d: %s", alert.episode_id, alert.sequence, alert.state)
             if slack is not None:
                 try:
