@@ -19,6 +19,7 @@ from streams.engine.connection import credentials
 from streams.engine.outbox import Outbox
 from streams.engine.scheduler import BatchSchema, Coalesce
 from streams.engine.sink import SinkAgent
+from streams.panel.access import admitted, check_bind
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -120,7 +121,15 @@ class RoleApp(private.CrashOnlyApp):
 
 
 def build_app(role: str, settings: Settings, registry: CollectorRegistry, outbox: Outbox | None, port: int) -> RoleApp:
-    """Return the app of a role, without agents."""
+    """Return the app of a role, without agents.
+
+    Raises
+    ------
+    UnsafeBind
+        When /metrics would be open to others and nothing protects it.
+    """
+    token = settings.panel_token.get_secret_value() if settings.panel_token else None
+    check_bind(settings.bind, token, settings.insecure)
     private.install_consumer()
     options: dict[str, Any] = {}
     if (auth := credentials(settings)) is not None:
@@ -159,7 +168,7 @@ def build_app(role: str, settings: Settings, registry: CollectorRegistry, outbox
     ]
     for signal, handler in signals:
         signal.connect(handler, weak=False)
-    _pages(app)
+    _pages(app, token)
     gc.set_threshold(50_000, 20, 20)  # decoding makes many short-lived objects and no cycles
     return app
 
@@ -212,9 +221,12 @@ def _sinks(app: RoleApp) -> list[SinkAgent]:
     return [agent for agent in app.agents_of_role if isinstance(agent, SinkAgent)]
 
 
-def _pages(app: RoleApp) -> None:
+def _pages(app: RoleApp, token: str | None) -> None:
     @app.page("/metrics")  # type: ignore[arg-type]  # Faust allows any aiohttp response
-    async def metrics(_self: Any, _request: Any) -> web.Response:
+    async def metrics(_self: Any, request: Any) -> web.Response:
+        if token is not None and not admitted(request, token):
+            text = "send the panel's token: Authorization: Bearer …\n"
+            return web.Response(status=401, text=text, headers={"WWW-Authenticate": "Bearer"})
         return web.Response(body=generate_latest(app.registry), content_type="text/plain", charset="utf-8")
 
     @app.page("/healthz")  # type: ignore[arg-type]  # Faust allows any aiohttp response
