@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ from schemas.results import Result
 from tests.brokers import eventually
 from tests.engine.running import DIED, PARTITIONS, Cluster, newest
 from tests.engine.traffic import MINUTE_MS, START_MS, Message, columns
+from tests.engine.workers import Workers
 
 MODEL = "unknown"
 ROWS_A_MESSAGE = 50
@@ -51,18 +53,25 @@ def judged(cluster: Cluster) -> dict[int, Result]:
     return {key[4]: result for key, result in newest(cluster.results()).items() if key[3] == 1}
 
 
+def true_counts(traffic: Traffic, from_ms: int) -> dict[int, int]:
+    """Return how many rows each window from the boundary on had, but the last."""
+    last = START_MS + (traffic.minute - 1) * MINUTE_MS
+    return {start: n for start, n in sorted(traffic.rows.items()) if from_ms <= start < last}
+
+
+def counted(cluster: Cluster, traffic: Traffic) -> dict[int, int]:
+    """Return how many rows each window but the last was judged from."""
+    last = START_MS + (traffic.minute - 1) * MINUTE_MS
+    return {start: r.rows + r.late_rows for start, r in sorted(judged(cluster).items()) if start < last}
+
+
 def wait_for_counts(cluster: Cluster, traffic: Traffic, from_ms: int, timeout_s: float = 60.0) -> None:
     """Wait until every window from the boundary on, but the last, has exactly its rows."""
-    last = START_MS + (traffic.minute - 1) * MINUTE_MS
-    wanted = {start: n for start, n in sorted(traffic.rows.items()) if from_ms <= start < last}
-
-    def counted() -> dict[int, int]:
-        return {start: r.rows + r.late_rows for start, r in sorted(judged(cluster).items()) if start < last}
-
+    wanted = true_counts(traffic, from_ms)
     try:
-        eventually(lambda: counted() == wanted, timeout_s)
+        eventually(lambda: counted(cluster, traffic) == wanted, timeout_s)
     except AssertionError:
-        found = counted()
+        found = counted(cluster, traffic)
         wrong = [(start, wanted.get(start), found.get(start)) for start in sorted({*wanted, *found})]
         wrong = [(start, truth, n) for start, truth, n in wrong if truth != n]
         raise AssertionError(f"(window, rows, counted) from {from_ms}: {wrong}\n{cluster.log('detect')}") from None
@@ -143,3 +152,24 @@ def test_kills_around_the_hand_over_count_no_row_twice(cluster: Cluster, point: 
     cluster.produce(traffic.minutes(5))
     wait_for_counts(cluster, traffic, boundary, 90.0)
     assert cluster.stop(worker) == 0
+
+
+def test_two_workers_learn_as_one(cluster: Cluster) -> None:
+    cluster.publish_monitor(Monitor(model=MODEL, learn_rows=2_000, idle_s=3.0))
+    traffic = Traffic()
+    workers = Workers(cluster)
+    workers.add()
+    workers.add()
+    boundary = None
+    while boundary is None:
+        cluster.produce(traffic.minutes(1))
+        workers.watch()
+        boundary = boundary_of(cluster)
+        assert traffic.minute < 400, cluster.log("detect")
+    for _ in range(10):
+        cluster.produce(traffic.minutes(1))
+    workers.until(lambda: len(judged(cluster)) > 3)
+    cluster.produce(traffic.minutes(5))
+    workers.until(lambda: counted(cluster, traffic) == true_counts(traffic, boundary), 90.0)
+    for worker in list(workers.running):
+        assert workers.end(worker, signal.SIGTERM) == 0, cluster.log("detect")
