@@ -33,7 +33,9 @@ BASELINES = Topic(
     "drift.baselines.v1", "model/version", "baselines, chunked", cleanup="compact", retention_ms=-1, partitions=1
 )
 MONITORS = Topic("drift.monitors.v1", "model/version", "monitors", cleanup="compact", retention_ms=-1, partitions=1)
-LEARNING = Topic("drift.learning.v1", "model", "rows of models that have no baseline yet")
+LEARNING = Topic(
+    "drift.learning.v1", "model", "rows of models that have no baseline yet", retention_ms=60 * DAY_MS
+)  # a model may take weeks to bring enough rows
 DEAD = Topic(
     "drift.dead.v1", "original key", "messages that could not be used, whole, with the reason", retention_ms=30 * DAY_MS
 )
@@ -44,7 +46,8 @@ def snapshots(agent: str) -> Topic:
     return Topic(f"drift.snapshots.{agent}.v1", "model segment", f"state of {agent}", retention_ms=-1)
 
 
-SNAPSHOTS = tuple(snapshots(agent) for agent in ("profile", "judge", "learn"))
+INPUTS = {"profile": EVENTS, "judge": EVIDENCE, "learn": LEARNING}  # of the agents with state
+SNAPSHOTS = tuple(snapshots(agent) for agent in INPUTS)
 ALL: tuple[Topic, ...] = (
     EVENTS,
     FEEDBACK,

@@ -23,15 +23,14 @@ def create(as_json: Json = False) -> None:
 
 @app.command()
 def check(as_json: Json = False) -> None:
-    """Compare the topics with what the roles need; exit code 2 when something is missing.
+    """Compare the topics with the plan (partitions, cleanup policy); exit code 2 when something is missing or differs.
 
     Example: `driftgauge topics check`
     """
     settings = load()
     found, plan = preflight.existing(settings), preflight.planned(settings)
-    rows = [
-        (name, n_planned, found.get(name, 0), "ok" if name in found else "missing") for name, n_planned in plan.items()
-    ]
+    wrong = preflight.differences(settings, found)
+    rows = [(name, n_planned, found.get(name, 0), wrong[name] or "ok") for name, n_planned in plan.items()]
     show("Topics", ("topic", "planned", "partitions", "state"), rows, as_json)
-    if any(row[3] == "missing" for row in rows):
+    if any(wrong.values()):
         raise typer.Exit(2)

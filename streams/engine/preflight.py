@@ -7,13 +7,17 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
-from schemas.topics import ALL, EVENTS, EVIDENCE, LEARNING, Topic, snapshots
+from schemas.topics import ALL, INPUTS, Topic, snapshots
 from streams.engine.connection import librdkafka
 from streams.settings import Settings
 
 TIMEOUT_S = 20.0
+DESCRIBE_TIMEOUT_S = 5.0
+SOURCES = {snapshots(agent).name: source.name for agent, source in INPUTS.items()}
 
 
 class PreflightError(Exception):
@@ -27,9 +31,7 @@ class UnreachableError(PreflightError):
 def planned(settings: Settings) -> dict[str, int]:
     """Return every topic with its number of partitions; snapshots have as many as their input."""
     counts = {topic.name: topic.partitions or settings.partitions for topic in ALL}
-    for agent, source in (("profile", EVENTS), ("judge", EVIDENCE), ("learn", LEARNING)):
-        counts[snapshots(agent).name] = counts[source.name]
-    return counts
+    return counts | {name: counts[source] for name, source in SOURCES.items()}
 
 
 def existing(settings: Settings) -> dict[str, int]:
@@ -66,10 +68,9 @@ def check(settings: Settings, needed: Iterable[Topic]) -> dict[str, int]:
     if missing:
         raise PreflightError(f"missing topics: {', '.join(missing)}. Make them with `driftgauge topics create`.")
     wrong = []
-    for agent, source in (("profile", EVENTS), ("judge", EVIDENCE), ("learn", LEARNING)):
-        name = snapshots(agent).name
-        if name in found and source.name in found and found[name] != found[source.name]:
-            wrong.append(f"{name} has {found[name]} partitions and its input {source.name} has {found[source.name]}")
+    for name, source in SOURCES.items():
+        if name in found and source in found and found[name] != found[source]:
+            wrong.append(f"{name} has {found[name]} partitions and its input {source} has {found[source]}")
     if wrong:
         raise PreflightError("; ".join(wrong) + ". They must be equal.")
     return found
@@ -103,15 +104,52 @@ def create(settings: Settings) -> dict[str, str]:
 
 def _partitions(topic: Topic, found: dict[str, int], settings: Settings) -> int:
     """Snapshots follow the partition count their input really has."""
-    for agent, source in (("profile", EVENTS), ("judge", EVIDENCE), ("learn", LEARNING)):
-        if topic.name == snapshots(agent).name and source.name in found:
-            return found[source.name]
-    return planned(settings)[topic.name]
+    return found.get(SOURCES.get(topic.name, ""), planned(settings)[topic.name])
+
+
+def differences(settings: Settings, found: dict[str, int]) -> dict[str, str]:
+    """Return what is wrong with each of our topics, "" where nothing is.
+
+    Topics that others write to may have any number of partitions. A broker that does not tell how it cleans up, as
+    the embedded one, is compared by partitions only.
+    """
+    policies = _policies(settings, [topic.name for topic in ALL if topic.name in found])
+    return {topic.name: _difference(topic, found, settings, policies.get(topic.name)) for topic in ALL}
+
+
+def _difference(topic: Topic, found: dict[str, int], settings: Settings, policy: str | None) -> str:
+    if topic.name not in found:
+        return "missing"
+    wrong = []
+    wanted = _partitions(topic, found, settings)
+    if topic.ours and found[topic.name] != wanted:
+        wrong.append(f"{found[topic.name]} partitions instead of {wanted}")
+    if policy is not None and set(policy.split(",")) != set(topic.cleanup.split(",")):
+        wrong.append(f"cleanup.policy {policy} instead of {topic.cleanup}")
+    return "; ".join(wrong)
+
+
+def _policies(settings: Settings, names: Iterable[str]) -> dict[str, str]:
+    """Return the cleanup policies of topics, as far as the broker tells."""
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    if settings.embedded or not resources:
+        return {}
+    client = AdminClient(librdkafka(settings) | {"log_level": 0})
+    described = client.describe_configs(resources, request_timeout=DESCRIBE_TIMEOUT_S)
+    policies = {}
+    for resource, future in described.items():
+        try:
+            policies[resource.name] = str(future.result(2 * DESCRIBE_TIMEOUT_S)["cleanup.policy"].value)
+        except (KafkaException, KeyError):  # not supported, or not allowed
+            continue
+    return policies
 
 
 def _config(topic: Topic) -> dict[str, str]:
     config = {"cleanup.policy": topic.cleanup, "retention.ms": str(topic.retention_ms)}
     config["max.message.bytes"] = "2200000" if topic.ours else "1100000"  # what came in has room for our headers
+    if topic.retention_ms == -1:
+        config["retention.bytes"] = "-1"  # a broker's own limit must not delete what has to stay
     if topic.ours:
         config["message.timestamp.type"] = "LogAppendTime"
     return config

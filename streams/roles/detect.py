@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 from schemas import topics
-from schemas.topics import Topic
 from streams.agents.judge import JudgeStage
 from streams.agents.learn import LearnStage
 from streams.agents.profile import ProfileStage
@@ -42,18 +41,16 @@ def build(settings: Settings) -> RoleApp:
         out = parts.originating(topics.LEARNING.name, partition)
         return LearnStage(source, catalogue, out, metrics, max_features=settings.max_features)
 
-    stages: list[tuple[str, Topic, Any]] = [
-        ("profile", topics.EVENTS, profile), ("judge", topics.EVIDENCE, judge), ("learn", topics.LEARNING, learn)
-    ]  # fmt: skip
+    stages: dict[str, Any] = {"profile": profile, "judge": judge, "learn": learn}
     attach(
         parts.app,
         [
             StatefulAgent(
-                parts.app, settings, parts.outbox, name=name, topic=topic.name,
+                parts.app, settings, parts.outbox, name=name, topic=topics.INPUTS[name].name,
                 snapshot_topic=topics.snapshots(name).name, make_stage=make, metrics=metrics, leave=leave,
                 poisonous=lambda record, why: [parts.dead(record, "poisonous", why)],
             )
-            for name, topic, make in stages
+            for name, make in stages.items()
         ],
     )  # fmt: skip
     return parts.app

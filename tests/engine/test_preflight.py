@@ -6,12 +6,24 @@ from collections.abc import Callable
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
-from schemas.topics import ALL, BASELINES, EVENTS, EVIDENCE, MONITORS, RESULTS, snapshots
+from schemas.topics import (
+    ALERTS,
+    ALL,
+    BASELINES,
+    DEAD,
+    EVENTS,
+    EVIDENCE,
+    LEARNING,
+    MONITORS,
+    RESULTS,
+    SNAPSHOTS,
+    snapshots,
+)
 from streams.engine import preflight
-from streams.engine.preflight import PreflightError, UnreachableError, check, create, existing, planned
+from streams.engine.preflight import PreflightError, UnreachableError, check, create, differences, existing, planned
 from streams.settings import Settings
 from tests.brokers import Embedded, Kafka
 from tests.engine.running import Cluster, free_port
@@ -61,6 +73,55 @@ def test_topics_are_made_once_with_their_settings(kafka: Kafka) -> None:
     assert config["message.timestamp.type"] == "LogAppendTime"
     assert _config(kafka, EVENTS.name)["message.timestamp.type"] == "CreateTime", "people's topics keep their own time"
     assert _config(kafka, snapshots("judge").name)["cleanup.policy"] == "delete"
+
+
+def test_a_partition_count_that_differs_is_told_except_of_peoples_topics(
+    embedded_broker: Callable[..., Embedded],
+) -> None:
+    profile, judge = snapshots("profile").name, snapshots("judge").name
+    counts = {EVENTS.name: 5, profile: 5, EVIDENCE.name: 2, judge: 3, RESULTS.name: 1, BASELINES.name: 1}
+    settings = Cluster.settings_for(embedded_broker(counts))
+    found = differences(settings, existing(settings))
+    assert {name: found[name] for name in counts} == {
+        EVENTS.name: "",
+        profile: "",
+        EVIDENCE.name: "",
+        judge: "3 partitions instead of 2",
+        RESULTS.name: "1 partitions instead of 2",
+        BASELINES.name: "",
+    }
+    assert found[MONITORS.name] == "missing"
+
+
+def test_a_cleanup_policy_that_differs_is_told(kafka: Kafka) -> None:
+    settings = Settings(bootstrap_servers=kafka.bootstrap_servers, partitions=3)
+    create(settings)
+    _set_cleanup(kafka, DEAD.name, "compact")
+    _set_cleanup(kafka, ALERTS.name, "delete,compact")
+    found = differences(settings, existing(settings))
+    assert found[DEAD.name] == "cleanup.policy compact instead of delete"
+    assert (found[ALERTS.name], found[BASELINES.name]) == ("", ""), "the order of policies does not matter"
+    _set_cleanup(kafka, DEAD.name, "delete")
+    assert differences(settings, existing(settings))[DEAD.name] == ""
+
+
+def test_what_has_to_stay_is_limited_by_neither_age_nor_size() -> None:
+    for topic in (BASELINES, MONITORS, *SNAPSHOTS):
+        made = preflight._config(topic)
+        assert (made["retention.ms"], made["retention.bytes"]) == ("-1", "-1"), topic.name
+    assert "retention.bytes" not in preflight._config(EVENTS)
+
+
+def test_rows_of_slow_models_wait_two_months() -> None:
+    assert preflight._config(LEARNING)["retention.ms"] == str(60 * 86_400_000)
+
+
+def _set_cleanup(kafka: Kafka, topic: str, policy: str) -> None:
+    client = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+    entry = ConfigEntry("cleanup.policy", policy, incremental_operation=AlterConfigOpType.SET)
+    changed = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    [future] = client.incremental_alter_configs([changed]).values()
+    future.result(20)
 
 
 def _config(kafka: Kafka, topic: str) -> dict[str, str]:
