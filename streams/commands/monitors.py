@@ -11,6 +11,7 @@ import typer
 import yaml
 
 from schemas import monitors
+from schemas.baselines import Baseline, FeatureBaseline
 from schemas.evidence import Apply
 from schemas.monitors import FeatureMonitor, FixedLimit, Monitor
 from streams.catalogue import Catalogue
@@ -19,6 +20,8 @@ from streams.engine.control import command, read_catalogue
 from streams.settings import SettingsError, load
 
 app = typer.Typer(no_args_is_help=True, help="Monitors: what to watch for a model.")
+
+NOT_YET = ("versions", "baseline", "routes")  # nothing reads them so far
 
 
 def read_monitor(path: Path) -> Monitor:
@@ -111,12 +114,17 @@ def apply(
     """
     monitor = read_monitor(file)
     settings = load()
-    before = asyncio.run(read_catalogue(settings)).monitor(monitor.model)
+    catalogue = asyncio.run(read_catalogue(settings))
+    before = catalogue.monitor(monitor.model)
     changes = _changes(before, monitor)
+    for line in without_effect(monitor):
+        console.print(line, markup=False)
     if not changes:
         console.print(f"{monitor.model}: nothing changes.")
         return
     show(f"{monitor.model}", ("field", "now", "then"), changes, False)
+    for line in needing_a_baseline(before, monitor, catalogue.newest(monitor.model)):
+        console.print(line, markup=False, soft_wrap=True)
     if dry_run:
         return
     old = before.monitor_version
@@ -137,6 +145,42 @@ def _changes(before: Monitor, after: Monitor) -> list[tuple[str, str, str]]:
         for field in Monitor.__struct_fields__
         if field not in own and getattr(before, field) != getattr(after, field)
     ]
+
+
+def without_effect(monitor: Monitor) -> list[str]:
+    """Say which fields are set that nothing reads yet."""
+    default = Monitor(monitor.model)
+    changed = [field for field in NOT_YET if getattr(monitor, field) != getattr(default, field)]
+    return [f"{field}: {getattr(monitor, field)} has no effect in this version" for field in changed]
+
+
+def needing_a_baseline(before: Monitor, after: Monitor, baseline: Baseline | None) -> list[str]:
+    """Say which changes hold in full only with a new baseline, because the one in force was built without them."""
+    if baseline is None:
+        return []
+    told = []
+    for name, wanted in after.features.items():
+        built, old = baseline.features.get(name), before.features.get(name, FeatureMonitor())
+        if built is None:
+            continue
+        if wanted.sensitive and not old.sensitive and not built.sensitive:
+            values = "levels" if built.kind == "categorical" else "values"
+            told.append(
+                f"{name}: its {values} are hidden from now on, but {baseline.baseline_id} was built without that and "
+                f"holds them in clear; a new baseline is needed for judging {name} without them."
+            )
+        if wanted.type != old.type and not _built_as(wanted.type, built):
+            told.append(
+                f"{name}: {baseline.baseline_id} was built with {name} as {built.kind}, and so it is judged; "
+                f"a new baseline is needed for judging it as type {wanted.type}."
+            )
+    if told:
+        told.append(f"Make one with `driftgauge baseline create FILE --model {after.model}` once the monitor holds.")
+    return told
+
+
+def _built_as(kind: monitors.FeatureType, built: FeatureBaseline) -> bool:
+    return not built.from_numbers if kind == "auto" else kind == built.kind
 
 
 @app.command("show")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +15,8 @@ import pytest
 import yaml
 
 from schemas import topics
+from schemas.monitors import FeatureMonitor, Monitor
+from streams.commands.monitors import needing_a_baseline
 from streams.embedded.clickhouse import EmbeddedClickHouse
 from streams.engine import control
 from tests.brokers import Embedded, eventually
@@ -178,6 +181,44 @@ def test_a_monitor_is_applied_shown_and_listed(
     [row] = driftgauge("monitor", "list", "--json").json
     assert (row["model"], row["version"], row["owner"]) == ("loans", 1, "team-loans")
     assert "nothing changes" in driftgauge("monitor", "apply", str(path)).out
+
+
+@pytest.mark.usefixtures("short")
+def test_applying_says_what_needs_a_new_baseline_and_what_has_no_effect_yet(
+    on: On, embedded_cluster: Callable[..., Cluster], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    driftgauge = on(embedded_cluster())
+    path = tmp_path / "loans.yaml"
+    sensitive = "features:\n  city: {sensitive: true}\n  age: {type: categorical}\n  income: {type: numeric}\n"
+    path.write_text(f"model: loans\n{sensitive}")
+    assert "new baseline" not in driftgauge("monitor", "apply", str(path), "--dry-run").out, "there is none yet"
+
+    driftgauge("baseline", "create", str(files[0]), "--model", "loans", "--ignore", "target")
+    told = driftgauge("monitor", "apply", str(path)).out
+    assert "city: its levels are hidden from now on, but loans@1 was built without that" in told
+    assert "age: loans@1 was built with age as numeric" in told
+    assert "driftgauge baseline create FILE --model loans" in told
+    assert "income: " not in told, "it is numeric already"
+    assert "has no effect" not in told
+
+    path.write_text("model: loans\nversions: learn\nbaseline: auto\nroutes: [slack-credit]\n")
+    told = driftgauge("monitor", "apply", str(path), "--dry-run").out
+    assert "versions: learn has no effect in this version" in told
+    assert "routes: ['slack-credit'] has no effect in this version" in told
+    assert "baseline: auto" not in told, "that is the default"
+    assert "new baseline" not in told
+
+
+def test_a_baseline_built_with_a_change_needs_no_other() -> None:
+    before, city = Monitor("loans"), FeatureMonitor(sensitive=True, type="categorical")
+    built = traffic.baseline("loans")
+    after = Monitor("loans", features={"city": city})
+    assert len(needing_a_baseline(before, after, built)) == 2
+    hidden = msgspec.structs.replace(built.features["city"], sensitive=True)
+    assert not needing_a_baseline(
+        before, after, msgspec.structs.replace(built, features={**built.features, "city": hidden})
+    )
+    assert not needing_a_baseline(after, after, built), "it was said when it was marked"
 
 
 @pytest.mark.parametrize(
