@@ -28,7 +28,7 @@ from schemas.arrays import (
     prediction_columns,
 )
 from schemas.columns import Batch, Column
-from schemas.messages import ARROW, MAX_ROWS, Event, EventColumns, EventRow, EventTable, parse
+from schemas.messages import ARROW, MAX_NAME, MAX_ROWS, Event, EventColumns, EventRow, EventTable, parse
 from schemas.records import Record, Rejected
 
 __all__ = [
@@ -132,6 +132,10 @@ def _classes(predictions: Sequence[Any]) -> tuple[str, ...]:
 def _batches(group: Group, run: list[Pair], rejected: list[Rejected]) -> list[Batch]:
     """Turn a run of alike messages into one batch; when that fails, by halves to isolate the bad."""
     records, messages = zip(*run, strict=True)
+    if max(map(len, group[3]), default=0) > MAX_NAME and group[2] is EventRow:
+        detail = f"a name has more than {MAX_NAME} characters - at `$.features`"
+        rejected += [Rejected(record.offset, "wrong_type", detail) for record in records]
+        return []
     try:
         times, columns, ids, lengths = _BUILD[group[2]](messages, group[3])
     except (BadTimesError, pa.ArrowException, ValueError, TypeError, OverflowError) as error:

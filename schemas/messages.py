@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -25,6 +26,7 @@ MAX_NAME = 200
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 Feature = Annotated[str, Meta(max_length=MAX_NAME)]
+Features = Annotated[dict[str, Any], Meta(extra_json_schema={"propertyNames": {"maxLength": MAX_NAME}})]
 Version = Annotated[str, Meta(max_length=MAX_NAME)] | int | None
 Identity = Annotated[str, Meta(max_length=500)] | int | None
 Time = int | Annotated[datetime, Meta(tz=True)]
@@ -48,12 +50,12 @@ Failure = Annotated[
 ]
 
 
-class EventRow(msgspec.Struct, frozen=True):
+class EventRow(msgspec.Struct, frozen=True, gc=False):
     """One inference. `time` is RFC 3339 with an offset or integer epoch milliseconds."""
 
     model: Name
     time: Time
-    features: dict[Feature, Any]
+    features: Features
     version: Version = ""
     id: Identity = None
     prediction: Prediction = None
@@ -103,6 +105,14 @@ class BadMessageError(Exception):
 
 def parse(records: Sequence[Record], max_features: int, rejected: list[Rejected]) -> list[tuple[Record, Event]]:
     """Return the messages of records that have a value; what cannot be used goes to `rejected`."""
+    if not any(map(attrgetter("headers"), records)):
+        try:
+            rows = list(map(_decode_row, map(attrgetter("value"), records)))
+        except _DAMAGED:
+            pass  # one by one, to find which
+        else:
+            if max(map(len, map(attrgetter("features"), rows)), default=0) <= max_features:
+                return list(zip(records, rows, strict=True))
     messages: list[tuple[Record, Event]] = []
     media: dict[bytes, str] = {b"": ""}
     for record in records:
