@@ -38,8 +38,14 @@ def build(settings: Settings) -> RoleApp:
         return ""
 
     agent = SinkAgent(
-        parts.app, name="spans", topic=topics.SPANS.name, deliver=deliver, leave=leave,
-        lost=parts.metrics.state_lost, max_records=100, wait_s=0.1
+        parts.app,
+        name="spans",
+        topic=topics.SPANS.name,
+        deliver=deliver,
+        leave=leave,
+        lost=parts.metrics.state_lost,
+        max_records=100,
+        wait_s=0.1,
     )
     attach(parts.app, [agent])
     return parts.app
