@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import faust
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError
 
 from schemas.records import Record
 from streams.engine import private
@@ -206,9 +206,17 @@ class StatefulAgent:
         async with self._lock:
             if not (at_once or self._begun()):
                 return
-            for partition, held in list(self.held.items()):
-                if held.position != held.committed or held.pointer is None:
-                    await self._checkpoint(partition, held)
+            try:
+                for partition, held in list(self.held.items()):
+                    if held.position != held.committed or held.pointer is None:
+                        await self._checkpoint(partition, held)
+            except CommitFailedError as error:
+                # Only while members come and go is it certain that partitions are given out anew, to be restored
+                # from what is committed. Going on is not possible: the checkpoint may have decided something.
+                if at_once or not isinstance(error.__cause__, RebalanceInProgressError):
+                    raise
+                log.warning("%s: the group is rebalancing; state dropped until it has", self.name)
+                self._drop()
 
     async def _checkpoint(self, partition: int, held: Held) -> None:
         started = time.perf_counter()
@@ -233,9 +241,12 @@ class StatefulAgent:
         except KafkaError as error:  # fenced: another worker owns them, ours is worth nothing
             log.warning("%s: fenced, state dropped: %s", self.name, error)
         async with self._lock:
-            for partition in self.held:
-                self._snapshots.forget(partition)
-            self.held.clear()
+            self._drop()
+
+    def _drop(self) -> None:
+        for partition in self.held:
+            self._snapshots.forget(partition)
+        self.held.clear()
 
     async def restore(self, partitions: Iterable[int]) -> None:
         """Take over partitions: read the committed pointers and exactly those snapshots."""

@@ -25,6 +25,16 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]
 
 
 @pytest.fixture
+def kafka_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster on a fresh Apache Kafka only: where several members join at once the embedded broker errs."""
+    broker = start_kafka(tmp_path / "kafka")
+    made = Cluster(broker, tmp_path)
+    yield made
+    made.close()
+    broker.close()
+
+
+@pytest.fixture
 def embedded_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
     """Return a function that makes a cluster on a fresh embedded broker."""
     made: list[tuple[Cluster, Broker]] = []

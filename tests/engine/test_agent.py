@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from aiokafka.errors import CommitFailedError
+from aiokafka.errors import CommitFailedError, IllegalGenerationError, RebalanceInProgressError
 
 from schemas.records import PlainRecord, Record
 from streams.engine import private
@@ -96,7 +96,7 @@ class World:
         self.outbox = Outbox(self.settings, self.leave)
         self.commits: dict[int, Committed] = {}
         self.metrics = Counted()
-        self.fenced = False
+        self.fenced = self.rebalancing = False
         self.dead: list[tuple[int, str]] = []
         self.first = 0
 
@@ -149,8 +149,10 @@ async def world(shared_embedded_broker: Embedded, monkeypatch: pytest.MonkeyPatc
         return {partition: one.commits[partition] for partition in partitions if partition in one.commits}
 
     async def commit(_app: Any, _topic: str, partition: int, offset: int, metadata: str) -> None:
+        if one.rebalancing:
+            raise CommitFailedError("not now") from RebalanceInProgressError()
         if one.fenced:
-            raise CommitFailedError("another owns it")
+            raise CommitFailedError("another owns it") from IllegalGenerationError()
         one.commits[partition] = Committed(offset, metadata)
 
     async def first_offset(_app: Any, _topic: str, _partition: int) -> int:
@@ -396,3 +398,27 @@ async def test_nothing_is_written_when_nothing_has_moved(world: World) -> None:
     before = len(list(read_all(world.broker.bootstrap_servers, world.snapshots)))
     await agent.checkpoint()
     assert len(list(read_all(world.broker.bootstrap_servers, world.snapshots))) == before
+
+
+async def test_a_commit_refused_while_the_group_rebalances_drops_the_state_and_nothing_else(world: World) -> None:
+    agent = await _grown(world, 3)
+    await world.send(b"3")
+    await agent.take(world.records(3))
+    world.rebalancing = True
+    await agent.checkpoint()
+    assert agent.held == {}
+    world.rebalancing = False
+    await agent.restore([0])
+    assert agent.held[0].position == 3
+    await agent.take(world.records(3))
+    await agent.checkpoint()
+    assert (_stage(agent).offsets, world.commits[0].offset) == ([0, 1, 2, 3], 4)
+
+
+async def test_a_commit_refused_for_good_is_raised(world: World) -> None:
+    agent = await _grown(world, 3)
+    await world.send(b"3")
+    await agent.take(world.records(3))
+    world.fenced = True
+    with pytest.raises(CommitFailedError):
+        await agent.checkpoint()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
 from collections.abc import Iterator
 
@@ -154,7 +153,9 @@ def test_kills_around_the_hand_over_count_no_row_twice(cluster: Cluster, point: 
     assert cluster.stop(worker) == 0
 
 
-def test_two_workers_learn_as_one(cluster: Cluster) -> None:
+@pytest.mark.kafka
+def test_two_workers_learn_as_one(kafka_cluster: Cluster) -> None:
+    cluster = kafka_cluster
     cluster.publish_monitor(Monitor(model=MODEL, learn_rows=2_000, idle_s=3.0))
     traffic = Traffic()
     workers = Workers(cluster)
@@ -171,5 +172,4 @@ def test_two_workers_learn_as_one(cluster: Cluster) -> None:
     workers.until(lambda: len(judged(cluster)) > 3)
     cluster.produce(traffic.minutes(5))
     workers.until(lambda: counted(cluster, traffic) == true_counts(traffic, boundary), 90.0)
-    for worker in list(workers.running):
-        assert workers.end(worker, signal.SIGTERM) == 0, cluster.log("detect")
+    workers.stop()

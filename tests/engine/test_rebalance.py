@@ -44,9 +44,7 @@ def test_workers_that_come_and_go_change_nothing(cluster: Cluster) -> None:
     wanted = expected(cluster, MODELS)
     workers.until(lambda: newest(cluster.results()).keys() == wanted.keys(), 90.0)
     eventually_equal(lambda: newest(cluster.results()), wanted, 90.0)
-    workers.watch()
-    for worker in list(workers.running):
-        assert workers.end(worker, signal.SIGTERM) == 0, cluster.log("detect")
+    workers.stop()
 
 
 def test_a_worker_that_wakes_after_its_session_counts_nothing_twice(cluster: Cluster) -> None:

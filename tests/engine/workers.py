@@ -51,3 +51,11 @@ class Workers:
             eventually(met, timeout_s)
         except AssertionError as late:
             raise AssertionError(f"{late}; workers left with {self.codes}\n{self._cluster.log('detect')}") from None
+
+    def stop(self) -> None:
+        """Stop all, in order; the embedded broker refuses commits while the others still say goodbye."""
+        allowed = {0} if self._cluster.broker.name == "kafka" else {0, EXIT_CRASHED}
+        for worker in self.running:
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(30) in allowed, self._cluster.log("detect")
+        self.running.clear()
