@@ -75,14 +75,25 @@ class Supervisor:
     ----------
     environment
         Added to the environment of every child.
+    own
+        Added to the environment of one role's child.
     logs
         Folder for one log file a role; None leaves their output where ours goes.
     """
 
-    def __init__(self, roles: Sequence[str], environment: Mapping[str, str], logs: Path | None = None) -> None:
+    def __init__(
+        self,
+        roles: Sequence[str],
+        environment: Mapping[str, str],
+        logs: Path | None = None,
+        own: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         if logs:
             logs.mkdir(parents=True, exist_ok=True)
-        self.children = [Child(role, environment, logs / f"{role}.log" if logs else None) for role in roles]
+        self.children = [
+            Child(role, {**environment, **(own or {}).get(role, {})}, logs / f"{role}.log" if logs else None)
+            for role in roles
+        ]
         self._stopping = False
 
     def start(self) -> None:

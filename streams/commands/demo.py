@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
+import shlex
 import shutil
 import signal
+import socket
+import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,6 +49,7 @@ CHUNK_ROWS = 500
 ROWS_PER_S = 2_000
 READY_TIMEOUT_S = 45.0
 JUDGED_TIMEOUT_S = 45.0
+ROLES = tuple(role for role in roles.ROLES if role != "forward")
 
 
 class DemoError(SettingsError):
@@ -52,8 +58,12 @@ class DemoError(SettingsError):
 
 def demo(
     keep: Annotated[bool, typer.Option(help="Leave everything running at the end, until Ctrl-C.")] = False,
-    port: Annotated[int, typer.Option(help="Port of the panel.")] = 8600,
-    data: Annotated[Path, typer.Option(help="Folder for the store and the logs.")] = Path(".demo"),
+    port: Annotated[
+        int, typer.Option(min=1, max=65_531, help="Port of the panel; the roles' figures take the next ones.")
+    ] = roles.PORTS["panel"],
+    data: Annotated[Path, typer.Option(help="Folder for the result, the logs and, while it runs, the store.")] = Path(
+        ".demo"
+    ),
 ) -> None:
     """Send a car-loan model's real traffic through everything and show what drifted.
 
@@ -64,17 +74,52 @@ def demo(
     signal.signal(signal.SIGTERM, _interrupted)
     started = time.monotonic()
     settings = load(panel_port=port)
-    shutil.rmtree(data / "store", ignore_errors=True)  # what an earlier demo found must not stand for this one
+    ports = {role: port + roles.PORTS[role] - roles.PORTS["panel"] for role in ROLES}
+    check_free(settings.bind, list(ports.values()))
+    data.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"run-{os.getpid()}-", dir=data))  # another demo may be running
+    try:
+        _run(settings, ports, data, folder, keep, started)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_free(host: str, ports: Sequence[int]) -> None:
+    """Refuse to begin where something else listens already.
+
+    Raises
+    ------
+    DemoError
+        Naming the ports that are taken and the way out.
+    """
+    taken = []
+    for port in ports:
+        try:
+            socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise DemoError(f"DRIFTGAUGE_BIND: port {port} of {host} cannot be used: {error.strerror}") from None
+            taken.append(str(port))
+    if taken:
+        other = ports[0] + 100 if ports[0] < 65_400 else 8_700
+        raise DemoError(
+            f"on {host} something listens already on port {', '.join(taken)}, perhaps another demo or "
+            f"`driftgauge run`. End it, or choose other ports, as with --port {other}."
+        )
+
+
+def _run(settings: Settings, ports: Mapping[str, int], data: Path, folder: Path, keep: bool, started: float) -> None:
     console.print("[bold]driftgauge demo[/]: a car-loan model, 25,000 reference rows, then 25,000 rows of traffic")
     console.print("starting the embedded broker and store …")
-    with Embedded(settings, data) as services:
-        environment = {**services.environment, "DRIFTGAUGE_PANEL_PORT": str(port)}
+    with Embedded(settings, folder) as services:
+        environment = {**services.environment, "DRIFTGAUGE_PANEL_PORT": str(ports["panel"])}
         os.environ.update(environment)
         settings = load()
-        supervisor = Supervisor([r for r in roles.ROLES if r != "forward"], environment, data / "logs")
+        own = {role: {"DRIFTGAUGE_METRICS_PORT": str(port)} for role, port in ports.items()}
+        supervisor = Supervisor(ROLES, environment, data / "logs", own)
         try:
             baseline = _baseline(settings)
-            _start(supervisor, settings, data)
+            _start(supervisor, settings, ports, data)
             console.print(f"watch it live: [bold]{settings.panel_address}/models/{MODEL}[/]")
             n_rows = _send(settings, supervisor)
             results, alerts, n_stored = asyncio.run(_outcome(settings, supervisor, data))
@@ -102,7 +147,7 @@ def _baseline(settings: Settings) -> Baseline:
     return baseline
 
 
-def _start(supervisor: Supervisor, settings: Settings, data: Path) -> None:
+def _start(supervisor: Supervisor, settings: Settings, ports: Mapping[str, int], data: Path) -> None:
     """Start the roles and wait until each is ready."""
     supervisor.start()
     deadline = time.monotonic() + READY_TIMEOUT_S
@@ -110,7 +155,7 @@ def _start(supervisor: Supervisor, settings: Settings, data: Path) -> None:
     with console.status("starting the roles …"):
         while waiting:
             supervisor.watch()
-            waiting = [role for role in waiting if not _ready(settings, role)]
+            waiting = [role for role in waiting if not _ready(settings.bind, ports[role])]
             if waiting and time.monotonic() > deadline:
                 raise DemoError(
                     f"{', '.join(waiting)} did not become ready in {READY_TIMEOUT_S:.0f} s; see {data / 'logs'}"
@@ -119,8 +164,8 @@ def _start(supervisor: Supervisor, settings: Settings, data: Path) -> None:
     console.print(f"running: {', '.join(child.role for child in supervisor.children)}")
 
 
-def _ready(settings: Settings, role: str) -> bool:
-    url = f"http://{settings.bind}:{roles.port_of(role, settings)}/readyz"
+def _ready(host: str, port: int) -> bool:
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/readyz"
     try:
         with urllib.request.urlopen(url, timeout=1) as answer:
             return bool(answer.status == 200)
@@ -133,7 +178,7 @@ def _send(settings: Settings, supervisor: Supervisor) -> int:
     try:
         from driftgauge_client import Client  # a distribution of its own, needed here only
     except ImportError:
-        raise SettingsError("the demo sends through the client: pip install driftgauge-client") from None
+        raise SettingsError("the demo sends through the client: pip install ./client") from None
     table = read_table(DATA / "monitoring.parquet").sort_by("timestamp")
     table = table.append_column("id", pa.array([f"loan-{n}" for n in range(table.num_rows)]))
     features = [name for name in table.column_names if name not in {*COLUMNS.features_of, "id"}]
@@ -226,11 +271,11 @@ def _report(
     )
     for alert in sorted(alerts, key=lambda a: a.sequence)[-1:]:
         console.print("[bold]The Slack message that would have gone out[/] (set DRIFTGAUGE_SLACK_WEBHOOK_URL):")
-        for line in alert_in_words(alert, panel_url=load().panel_address, replay_command=REPLAY):
-            console.print(f"  {line}", markup=False, highlight=False)
+        for line in alert_in_words(alert, panel_url=load().panel_address, replay_command=replay_line()):
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     console.print("\n[bold]Replay it[/] with other settings:")
-    console.print(f"  {REPLAY} --budget 0.1", markup=False, highlight=False, soft_wrap=True)
-    console.print("[bold]Send your own events[/]: pip install driftgauge-client, then")
+    console.print(f"  {replay_line()} --budget 0.1", markup=False, highlight=False, soft_wrap=True)
+    console.print("[bold]Send your own events[/]: pip install ./client, then")
     console.print(
         "  from driftgauge_client import log\n"
         '  log("my-model", {"age": 41, "city": "Lyon"}, prediction=0.83, id="req-1")',
@@ -255,7 +300,14 @@ def _stay(settings: Settings, supervisor: Supervisor) -> None:
         time.sleep(0.5)
 
 
-REPLAY = (
-    "driftgauge replay streams/demo/monitoring.parquet --reference streams/demo/reference.parquet --model car-loan "
-    "--time timestamp --prediction y_pred_proba --ignore y_pred --ignore repaid"
-)
+def replay_line() -> str:
+    """Return the command that judges the demo's traffic again, ready to be pasted into a shell."""
+    program = sys.argv[0]
+    command = [sys.executable, "-m", "streams.cli"] if program.endswith(".py") else [program]
+    monitored, reference = DATA.resolve() / "monitoring.parquet", DATA.resolve() / "reference.parquet"
+    return shlex.join(
+        [
+            *command, "replay", str(monitored), "--reference", str(reference), "--model", MODEL,
+            "--time", "timestamp", "--prediction", "y_pred_proba", "--ignore", "y_pred", "--ignore", "repaid",
+        ]
+    )  # fmt: skip
