@@ -27,7 +27,9 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]
 @pytest.fixture
 def kafka_cluster(tmp_path: Path) -> Iterator[Cluster]:
     """A cluster on a fresh Apache Kafka only: where several members join at once the embedded broker errs."""
-    broker = start_kafka(tmp_path / "kafka")
+    folder = tmp_path / "kafka"
+    folder.mkdir()
+    broker = start_kafka(folder)
     made = Cluster(broker, tmp_path)
     yield made
     made.close()
