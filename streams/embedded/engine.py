@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,7 +120,7 @@ class Engine:
 
     def __init__(self, path: Path) -> None:
         try:
-            import chdb
+            chdb: Any = import_module("chdb")  # it has annotations in some releases and none in others
         except ImportError as missing:
             raise ModuleNotFoundError(NO_CHDB, name="chdb") from missing
         path.mkdir(parents=True, exist_ok=True)
@@ -167,7 +168,7 @@ class Engine:
             if insert is not None:
                 head, format_name, data = insert
                 stream = session.send_insert(head, format_name)
-                stream.append(data)  # type: ignore[no-untyped-call] # chdb leaves it without annotations
+                stream.append(data)
                 return Answer(n_written=stream.finish().rows_written)
             return _select(session, statement, arguments)
         except (RuntimeError, UnicodeDecodeError) as refused:
