@@ -6,8 +6,10 @@ import asyncio
 import gc
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -138,6 +140,7 @@ def build_app(role: str, settings: Settings, registry: CollectorRegistry, outbox
         f"{settings.group}-{role}",
         broker=[f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")],
         store="memory://",
+        datadir=str(Path(tempfile.gettempdir()) / f"driftgauge-{role}"),  # Faust makes it, nothing is kept there
         topic_disable_leader=True,
         topic_allow_declare=False,
         ConsumerScheduler=Coalesce,
