@@ -37,13 +37,17 @@ async def publish(settings: Settings, records: Sequence[tuple[str, str, bytes]])
     outbox = Outbox(settings, _fail)
     outbox.start()
     try:
-        outbox.put([Output(topic, partition_of(key, found[topic]), key.encode(), value) for topic, key, value in records])
+        outbox.put(
+            [Output(topic, partition_of(key, found[topic]), key.encode(), value) for topic, key, value in records]
+        )
         await outbox.drained()
     finally:
         await outbox.close()
 
 
-async def command(settings: Settings, message: evidence.Promote | evidence.Apply, took: Callable[[Catalogue], bool]) -> bool:
+async def command(
+    settings: Settings, message: evidence.Promote | evidence.Apply, took: Callable[[Catalogue], bool]
+) -> bool:
     """Send a command to the judge, who alone knows from when it can hold; wait until it has answered.
 
     Returns whether `took` became true within ten seconds; without a running `detect` it stays
