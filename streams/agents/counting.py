@@ -18,11 +18,13 @@ from schemas.arrays import concatenated
 from schemas.codec import decode_counts, encode_counts
 from schemas.columns import Batch, Times
 from schemas.monitors import Monitor
+from streams.agents.packing import joined, packed
 from streams.agents.vectors import parts
 from streams.catalogue import Catalogue, Era
 
 Rows = NDArray[np.bool_]
 LATE_PART = -1
+KEEP_WINDOWS = 75
 
 
 class Key(msgspec.Struct, frozen=True, array_like=True):
@@ -240,8 +242,8 @@ class ModelCounts:
         if not (told or self._blocks or boundary or self._advanced < 0 or idle != self._told_idle):
             return
         self._advanced, self._told_idle = max(self._advanced, reached), idle
-        blocks, self._blocks = list(_joined(self._blocks)), []
-        *records, last = _packed([counts for several in told for counts in several], blocks)
+        blocks, self._blocks = list(joined(self._blocks)), []
+        *records, last = packed([counts for several in told for counts in several], blocks)
         for windows, means in records:
             yield evidence.Partial(self._source, position, self._model, windows, means)
         yield evidence.Partial(self._source, position, self._model, *last, self._advanced, idle)
@@ -318,42 +320,3 @@ class ModelCounts:
                 means = self._means[slice_, baseline_id] = BlockMeans(self._catalogue.layout(baseline))
                 means.restore(unfinished)
         self._next_block = {(slice_, baseline_id, feature): n for slice_, baseline_id, feature, n in state.next_block}
-
-
-KEEP_WINDOWS = 75
-MAX_JOINED = evidence.MAX_BYTES // 10
-
-
-def _joined(blocks: Sequence[evidence.Blocks]) -> Iterator[evidence.Blocks]:
-    """Put the blocks of each feature together, as many as one record may hold."""
-    features: dict[tuple[str, str, str], list[evidence.Blocks]] = {}
-    for one in blocks:
-        features.setdefault((one.slice, one.feature, one.baseline_id), []).append(one)
-    for key, several in features.items():
-        times, values = b"".join(one.times for one in several), b"".join(one.values for one in several)
-        for start in range(0, len(values) // 2, MAX_JOINED):
-            end = start + MAX_JOINED
-            yield evidence.Blocks(
-                *key, several[0].first + start, times[8 * start : 8 * end], values[2 * start : 2 * end]
-            )
-
-
-def _packed(
-    counts: Sequence[evidence.WindowCounts], blocks: Sequence[evidence.Blocks]
-) -> Iterator[tuple[list[evidence.WindowCounts], list[evidence.Blocks]]]:
-    """Cut counts and blocks into records within the size limit; yield at least one."""
-    size = 0
-    windows: list[evidence.WindowCounts] = []
-    means: list[evidence.Blocks] = []
-    items: list[evidence.WindowCounts | evidence.Blocks] = [*counts, *blocks]
-    for item in items:
-        n_bytes = len(item.counts) if isinstance(item, evidence.WindowCounts) else len(item.times) + len(item.values)
-        if size and size + n_bytes > evidence.MAX_BYTES:
-            yield windows, means
-            size, windows, means = 0, [], []
-        if isinstance(item, evidence.WindowCounts):
-            windows.append(item)
-        else:
-            means.append(item)
-        size += n_bytes
-    yield windows, means

@@ -26,9 +26,10 @@ from aiokafka.errors import CommitFailedError, KafkaError, RebalanceInProgressEr
 
 from schemas.records import Record
 from streams.engine import private
-from streams.engine.checkpoint import Pointer, SnapshotError, Snapshots, bounds, read_range
+from streams.engine.checkpoint import Pointer, SnapshotError, Snapshots
 from streams.engine.connection import reader
 from streams.engine.outbox import Outbox, Output
+from streams.engine.positions import bounds, read_range
 from streams.engine.stage import Stage
 from streams.settings import Settings
 

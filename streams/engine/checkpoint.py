@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from aiokafka import TopicPartition
@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 from schemas.codec import CorruptError, compress, crc, decompress
 from streams.engine.connection import admin, reader
 from streams.engine.outbox import Outbox, Output
+from streams.engine.positions import bounds, poll
 from streams.engine.stage import Stage
 from streams.settings import Settings
 
@@ -30,7 +31,6 @@ FORMAT = 1
 CHUNK_BYTES = 900_000
 REWRITE_AFTER_BYTES = 2_000_000
 MAX_SEGMENT_BYTES = 1_000_000_000
-READ_TIMEOUT_S = 30.0
 INDEX_KEY = b"index"
 
 
@@ -244,7 +244,7 @@ class Snapshots:
             found = None
             consumer.seek(tp, start)
             while start < end:
-                for record in await _poll(consumer, tp):
+                for record in await poll(consumer, tp):
                     start = record.offset + 1
                     if record.key == INDEX_KEY:
                         found = Pointer(record.offset, crc(record.value))
@@ -270,7 +270,7 @@ class Snapshots:
             position = min(wanted)
             consumer.seek(tp, position)
             while position <= max(wanted):
-                for record in await _poll(consumer, tp):
+                for record in await poll(consumer, tp):
                     position = record.offset + 1
                     if record.offset in wanted:
                         found[record.offset] = record.value or b""
@@ -279,54 +279,3 @@ class Snapshots:
         if missing := wanted - found.keys():
             raise SnapshotError(f"{self._topic}/{partition}: offsets {sorted(missing)[:5]} are missing")
         return found
-
-
-async def bounds(consumer: Any, tp: TopicPartition) -> tuple[int, int]:
-    """Return the first offset of a partition and the one after its last."""
-    start = (await consumer.beginning_offsets([tp]))[tp]
-    end = (await consumer.end_offsets([tp]))[tp]
-    return start, end
-
-
-async def _poll(consumer: Any, tp: TopicPartition) -> list[Any]:
-    """Return the next records of the partition.
-
-    Raises
-    ------
-    TimeoutError
-        When none comes in time: the broker is at fault and not the log.
-    """
-    async with asyncio.timeout(READ_TIMEOUT_S):
-        while True:
-            records = await consumer.getmany(tp, timeout_ms=1000)
-            if records.get(tp):
-                return list(records[tp])
-
-
-class Range(NamedTuple):
-    """Records read again; `n_lost` of those wanted are no longer in the log."""
-
-    records: list[Any]
-    n_lost: int
-
-
-async def read_range(settings: Settings, topic: str, partition: int, start: int, end: int) -> Range:
-    """Read the records with offsets in [start, end) of a partition, without a group."""
-    consumer = reader(settings)
-    await consumer.start()
-    try:
-        tp = TopicPartition(topic, partition)
-        consumer.assign([tp])
-        first, _ = await bounds(consumer, tp)
-        n_lost = max(0, min(first, end) - start)
-        start = max(first, start)
-        records: list[Any] = []
-        consumer.seek(tp, start)
-        while start < end:
-            for record in await _poll(consumer, tp):
-                start = record.offset + 1
-                if record.offset < end:
-                    records.append(record)
-        return Range(records, n_lost)
-    finally:
-        await consumer.stop()

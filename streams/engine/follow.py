@@ -12,8 +12,8 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from schemas.records import Record
 from streams.engine import private
-from streams.engine.checkpoint import bounds
 from streams.engine.connection import reader
+from streams.engine.positions import bounds
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)

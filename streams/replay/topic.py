@@ -9,8 +9,8 @@ from aiokafka import TopicPartition
 
 from schemas.records import Record
 from streams.engine import private
-from streams.engine.checkpoint import bounds
 from streams.engine.connection import reader
+from streams.engine.positions import bounds
 from streams.engine.preflight import PreflightError
 from streams.settings import Settings
 

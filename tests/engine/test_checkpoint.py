@@ -12,9 +12,10 @@ from aiokafka import TopicPartition
 from schemas.codec import crc
 from schemas.records import Record
 from streams.engine import checkpoint
-from streams.engine.checkpoint import INDEX_KEY, Index, Pointer, SnapshotError, Snapshots, read_range
+from streams.engine.checkpoint import INDEX_KEY, Index, Pointer, SnapshotError, Snapshots
 from streams.engine.connection import admin, reader
 from streams.engine.outbox import Outbox, Output
+from streams.engine.positions import bounds, read_range
 from streams.engine.stage import Reading
 from streams.settings import Settings
 from tests.brokers import Embedded, Kafka, eventually_async, unique
@@ -86,7 +87,7 @@ class Log:
         consumer = reader(self.settings)
         await consumer.start()
         try:
-            return await checkpoint.bounds(consumer, TopicPartition(self.topic, partition))
+            return await bounds(consumer, TopicPartition(self.topic, partition))
         finally:
             await consumer.stop()
 

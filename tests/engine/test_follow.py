@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.records import Record
-from streams.engine import checkpoint, follow, private
+from streams.engine import follow, positions, private
 from streams.engine.follow import Follower, newest_records
 from streams.engine.outbox import Outbox, Output
 from streams.settings import Settings
@@ -124,7 +124,7 @@ async def test_records_deleted_before_they_were_read_are_counted(
     asked = []
 
     async def bounds(consumer: Any, place: Any) -> tuple[int, int]:
-        first, end = await checkpoint.bounds(consumer, place)
+        first, end = await positions.bounds(consumer, place)
         asked.append(place)
         if len(asked) == 2:  # both partitions were asked: only now the records go
             topic.broker.delete_records(topic.name, 0, 4)
