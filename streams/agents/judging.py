@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from operator import itemgetter
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,15 +10,15 @@ from numpy.typing import NDArray
 
 from detectors import profile, windows
 from detectors.episodes import Episodes
-from detectors.online import ChangeDetector
 from detectors.rule import window_state
 from schemas.alerts import Alert
 from schemas.baselines import Baseline
 from schemas.codec import decode_counts
-from schemas.evidence import Blocks, Partial, WindowCounts
+from schemas.evidence import Partial, WindowCounts
 from schemas.monitors import Monitor
-from schemas.results import FeatureVerdict, Result, Warning
+from schemas.results import FeatureVerdict, Result
 from streams.agents.counting import LATE_PART
+from streams.agents.detecting import Detectors, DetectorsState
 from streams.agents.vectors import parts
 from streams.catalogue import Catalogue
 
@@ -84,25 +82,13 @@ class Window(msgspec.Struct, array_like=True):
         return max(rows, key=lambda v: (rows[v], v), default="")
 
 
-class Pending(msgspec.Struct, array_like=True):
-    """Block means that wait for the joint watermark."""
-
-    source: str
-    first: int
-    times: bytes
-    values: bytes
-
-
 class State(msgspec.Struct, array_like=True):
     """Everything that must survive a crash."""
 
     sources: dict[str, Source] = {}
     windows: dict[tuple[str, int], Window] = {}
     emitted: dict[tuple[str, int, int], int] = {}
-    next_block: dict[tuple[str, str, str, str], int] = {}
-    pending: dict[tuple[str, str, str], list[Pending]] = {}
-    detectors: dict[tuple[str, str, str], bytes] = {}
-    warnings: dict[str, list[Warning]] = {}
+    detectors: DetectorsState = msgspec.field(default_factory=DetectorsState)
     episodes: bytes = b""
     monitor_version: int = 0
     joint: int = -1
@@ -122,7 +108,7 @@ class ModelJudge:
         self.n_late_after_final = 0
         self._catalogue, self._run_id = catalogue, run_id
         self._state = State()
-        self._detectors: dict[tuple[str, str, str], ChangeDetector] = {}
+        self._detectors = Detectors(catalogue)
         self._episodes = Episodes(catalogue.monitor(model))
 
     def add(self, partial: Partial) -> Iterator[Result | Alert]:
@@ -131,7 +117,7 @@ class ModelJudge:
         source = self._state.sources.setdefault(partial.source, Source(-1, -1, False))
         changed = [key for counts in partial.windows if (key := self._merge(partial, counts)) is not None]
         for blocks in partial.blocks:
-            self._queue(partial.source, blocks)
+            self._detectors.add(partial.source, blocks)
         if partial.watermark is not None and partial.position >= source.position:
             source.position, source.idle = partial.position, partial.idle
             source.watermark = max(source.watermark, partial.watermark)
@@ -179,18 +165,6 @@ class ModelJudge:
     def _under(self, window: Window) -> tuple[Baseline, Monitor]:
         return self._catalogue.under(self.model, window.baseline_id, window.monitor_version)
 
-    def _queue(self, source: str, blocks: Blocks) -> None:
-        key = (source, blocks.slice, blocks.feature, blocks.baseline_id)
-        n = len(blocks.values) // 2
-        known = self._state.next_block.get(key, 0)
-        skip = known - blocks.first
-        if skip >= n:
-            return
-        skip = max(0, skip)
-        self._state.next_block[key] = blocks.first + n
-        waiting = self._state.pending.setdefault((blocks.slice, blocks.feature, blocks.baseline_id), [])
-        waiting.append(Pending(source, blocks.first + skip, blocks.times[8 * skip :], blocks.values[2 * skip :]))
-
     def _joint(self) -> int:
         """The joint watermark: the slowest source that is not idle; of idle ones the fastest."""
         sources = self._state.sources.values()
@@ -202,7 +176,7 @@ class ModelJudge:
         state = self._state
         before, state.joint = state.joint, max(state.joint, self._joint())
         if state.joint > before:
-            self._detect()
+            self._detectors.update(state.joint)
             due = [
                 (window.end, key)
                 for key, window in state.windows.items()
@@ -283,7 +257,7 @@ class ModelJudge:
             monitor_version=last.monitor_version,
             state="insufficient" if mixed else window_state(verdicts),
             features=verdicts,
-            warnings=self._warnings(slice_, start, end) if scale == 1 else [],
+            warnings=self._detectors.warnings(slice_, start, end) if scale == 1 else [],
             flags=[VERSION_MIXED] if mixed else [],
             unknown_features=max((p.unknown_features for w in inside for p in w.parts.values()), default=0),
         )
@@ -310,50 +284,6 @@ class ModelJudge:
                     unseen = profile.merge_unseen(unseen, part.unseen)
         return total, unseen
 
-    def _detect(self) -> None:
-        """Feed the detectors with the blocks the joint watermark has passed, in event-time order."""
-        for key, waiting in self._state.pending.items():
-            if waiting:
-                self._feed(key, waiting)
-
-    def _feed(self, key: tuple[str, str, str], waiting: list[Pending]) -> None:
-        """Feed one detector: what is ready is the beginning of what waits, as a source's stamps never decrease."""
-        ready: list[tuple[str, Any, Any]] = []
-        rest: list[Pending] = []
-        for one in waiting:
-            times = np.frombuffer(one.times, "<i8")
-            n = int(times.searchsorted(self._state.joint))
-            if n:
-                ready.append((one.source, times[:n], np.frombuffer(one.values, "<i2")[:n]))
-            if n < len(times):
-                rest.append(Pending(one.source, one.first + n, one.times[8 * n :], one.values[2 * n :]) if n else one)
-        waiting[:] = rest
-        detector = self._detector(key)
-        if not ready or detector is None:
-            return
-        ready.sort(key=itemgetter(0))  # of equal stamps first the source first by name, then its earlier block
-        stamps = np.concatenate([times for _, times, _ in ready])
-        values = np.concatenate([values for _, _, values in ready])
-        order = stamps.argsort(kind="stable")
-        slice_, feature, _ = key
-        for change in detector.add(stamps[order], values[order]):
-            warning = Warning(feature, detector.name, change.time, change.before, change.after)
-            self._state.warnings.setdefault(slice_, []).append(warning)
-
-    def _detector(self, key: tuple[str, str, str]) -> ChangeDetector | None:
-        detector = self._detectors.get(key)
-        if detector is None:
-            _, feature, baseline_id = key
-            baseline = self._catalogue.baseline(baseline_id)
-            if baseline is None or feature not in baseline.features:
-                return None
-            detector = self._detectors[key] = ChangeDetector(baseline.features[feature])
-        return detector
-
-    def _warnings(self, slice_: str, start: int, end: int) -> list[Warning]:
-        """Return the change points in a window; it is judged after all blocks stamped before its end were fed."""
-        return [warning for warning in self._state.warnings.get(slice_, ()) if start <= warning.time < end]
-
     def _prune(self) -> None:
         """Drop windows that no scale can need any more."""
         state = self._state
@@ -364,8 +294,7 @@ class ModelJudge:
                 del state.windows[key]
         oldest = min((start for _, start in state.windows), default=0)
         size = max((w.end - k[1] for k, w in state.windows.items()), default=0)
-        for slice_, warnings in state.warnings.items():
-            state.warnings[slice_] = [warning for warning in warnings if warning.time >= oldest]
+        self._detectors.forget(oldest)
         for emitted in [e for e in state.emitted if e[2] < oldest - 125 * size]:
             del state.emitted[emitted]
 
@@ -391,16 +320,14 @@ class ModelJudge:
 
     def encode(self) -> bytes:
         """Return the state."""
-        self._state.detectors = {key: detector.snapshot() for key, detector in self._detectors.items()}
+        self._state.detectors = self._detectors.snapshot()
         self._state.episodes = self._episodes.snapshot()
         return msgspec.msgpack.encode(self._state)
 
     def restore(self, data: bytes) -> None:
         """Take the state `encode` gave."""
         self._state = _decode(data)
-        for key, saved in self._state.detectors.items():
-            if (detector := self._detector(key)) is not None:
-                detector.restore(saved)
+        self._detectors = Detectors(self._catalogue, self._state.detectors)
         if self._state.episodes:
             self._episodes.restore(self._state.episodes)
 
