@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
@@ -49,11 +50,18 @@ def broker(request: pytest.FixtureRequest) -> Broker:
     return chosen
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that uses Apache Kafka, so that ``-m 'not kafka'`` leaves it out."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark every test that uses Apache Kafka, so that ``-m 'not kafka'`` leaves it out.
+
+    A run over everything on a person's machine leaves out the scenarios, loudly.
+    """
+    everything = config.args_source == pytest.Config.ArgsSource.TESTPATHS
+    left_out = everything and not STRICT and os.environ.get("SCENARIOS") != "1"
     for item in items:
         if "kafka" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.kafka)
+        if left_out and item.get_closest_marker("scenario"):
+            item.add_marker(pytest.mark.skip(reason="takes half a minute and more; SCENARIOS=1 make test runs it"))
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:

@@ -33,6 +33,7 @@ def test_live_results_equal_a_replay_of_the_same_offsets(cluster: Cluster) -> No
     assert [(alert.model, alert.state) for alert in cluster.alerts()][:1] == [("alpha", "open")]
 
 
+@pytest.mark.scenario
 @pytest.mark.parametrize("point", DETECT_POINTS)
 def test_a_killed_detect_changes_nothing(cluster: Cluster, point: str) -> None:
     cluster.publish_baselines(MODELS)

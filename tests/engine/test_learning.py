@@ -16,6 +16,8 @@ from tests.engine.running import DIED, PARTITIONS, Cluster, newest
 from tests.engine.traffic import MINUTE_MS, START_MS, Message, columns
 from tests.engine.workers import Workers
 
+pytestmark = pytest.mark.scenario
+
 MODEL = "unknown"
 ROWS_A_MESSAGE = 50
 MESSAGES_A_MINUTE = 6  # in each partition: 600 rows a minute in all, so that one-minute windows are chosen

@@ -5,11 +5,15 @@ from __future__ import annotations
 import signal
 import time
 
+import pytest
+
 from streams.engine.app import EXIT_CRASHED
 from tests.brokers import eventually
 from tests.engine import traffic
 from tests.engine.running import DIED, Cluster, eventually_equal, expected, newest
 from tests.engine.workers import Workers
+
+pytestmark = pytest.mark.scenario
 
 MODELS = ("alpha", "beta", "gamma")
 SESSION_S = 6.0

@@ -24,6 +24,8 @@ from tests.real import require_real
 from tests.sinks.alerts import alert
 from tests.sinks.results import a_feature, a_result
 
+pytestmark = pytest.mark.scenario
+
 MODEL = "credit-risk"
 DATABASE = "exactness"
 INPUTS = (topics.RESULTS, topics.ALERTS, topics.EVENTS, topics.FEEDBACK)

@@ -14,6 +14,8 @@ from tests.brokers import Broker
 from tests.engine import traffic
 from tests.engine.running import Cluster, eventually_equal, expected, newest
 
+pytestmark = pytest.mark.scenario
+
 MODELS = ("alpha",)
 
 

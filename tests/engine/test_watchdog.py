@@ -15,6 +15,8 @@ from tests.brokers import Embedded, eventually
 from tests.engine import traffic
 from tests.engine.running import Cluster, eventually_equal, expected, free_port, newest
 
+pytestmark = pytest.mark.scenario
+
 MODELS = ("alpha",)
 JOIN, HEARTBEAT, SYNC = 11, 12, 14
 UNKNOWN_SERVER_ERROR, INVALID_REQUEST, GROUP_AUTHORIZATION_FAILED = -1, 42, 30
