@@ -13,7 +13,7 @@ from tests.engine import traffic
 from tests.engine.running import DIED, Cluster, eventually_equal, expected, newest
 from tests.engine.workers import Workers
 
-pytestmark = pytest.mark.scenario
+pytestmark = [pytest.mark.scenario, pytest.mark.kafka]
 
 MODELS = ("alpha", "beta", "gamma")
 SESSION_S = 6.0
@@ -26,7 +26,8 @@ def _parts(cluster: Cluster, n_parts: int) -> list[list[traffic.Message]]:
     return [messages[start : start + size] for start in range(0, len(messages), size)]
 
 
-def test_workers_that_come_and_go_change_nothing(cluster: Cluster) -> None:
+def test_workers_that_come_and_go_change_nothing(kafka_cluster: Cluster) -> None:
+    cluster = kafka_cluster
     workers, parts = Workers(cluster), _parts(cluster, 4)
     first = workers.add()
     cluster.produce(parts[0])
@@ -51,7 +52,8 @@ def test_workers_that_come_and_go_change_nothing(cluster: Cluster) -> None:
     workers.stop()
 
 
-def test_a_worker_that_wakes_after_its_session_counts_nothing_twice(cluster: Cluster) -> None:
+def test_a_worker_that_wakes_after_its_session_counts_nothing_twice(kafka_cluster: Cluster) -> None:
+    cluster = kafka_cluster
     workers, parts = Workers(cluster), _parts(cluster, 3)
     sleeper = workers.add()
     cluster.produce(parts[0])
