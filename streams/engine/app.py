@@ -87,6 +87,9 @@ class RoleApp(private.CrashOnlyApp):
                     log.exception("%s of %s", what, agent.name)
                     leave(f"{what} of {agent.name}: {type(error).__name__}: {error}")
 
+    def _ending(self) -> bool:
+        return bool(self.should_stop)
+
     async def _watch(self) -> None:
         """Leave when the group coordinator has failed, or when work waits and nothing moves.
 
@@ -100,6 +103,8 @@ class RoleApp(private.CrashOnlyApp):
             try:
                 await private.check_coordinator(self)
             except Exception as error:
+                if self._ending():  # the consumer's thread has ended under the question
+                    return
                 leave(f"the group coordinator failed: {type(error).__name__}: {error}")
             stateful = [agent for agent in self.agents_of_role if isinstance(agent, StatefulAgent)]
             now = {key: value for agent in stateful for key, value in agent.positions().items()}
