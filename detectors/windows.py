@@ -35,6 +35,15 @@ _MONDAY = date(1970, 1, 5).toordinal()
 Times = NDArray[np.int64]
 
 
+def future_guard_ms(size_ms: int = HOUR_MS) -> int:
+    """Return how far an event may lie in the future: one base window, at most an hour.
+
+    >>> future_guard_ms(MINUTE_MS), future_guard_ms(DAY_MS)
+    (60000, 3600000)
+    """
+    return min(HOUR_MS, size_ms)
+
+
 def size_name(size_ms: int) -> str:
     """Return the short name of a window size.
 

@@ -308,7 +308,7 @@ class ModelJudge:
         if newest < 0 or not eras:
             return 0
         size, zone = max(eras[-1].baseline.window_ms, new_size_ms), eras[-1].monitor.timezone
-        guard = min(3_600_000, size)
+        guard = windows.future_guard_ms(size)
         return windows.window_end(windows.window_start(newest + guard, size, zone), size, zone)
 
     def next_monitor_version(self) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 
 from detectors.errors import UnusableReference
 from detectors.reference import MIN_REFERENCE_WINDOWS, build_baseline
-from detectors.windows import choose_window_from_minutes, window_end, window_start
+from detectors.windows import DAY_MS, MINUTE_MS, choose_window_from_minutes, future_guard_ms, window_end, window_start
 from schemas import evidence, topics
 from schemas.arrays import concatenated
 from schemas.codec import Origin
@@ -26,15 +26,13 @@ from schemas.monitors import Monitor
 from schemas.records import PlainRecord, Record
 from streams.agents.counting import ModelCounts
 from streams.agents.outputs import Originating, origin_of
-from streams.agents.profile import HOUR_MS, ORIGIN_HEADERS, ProfileMetrics
+from streams.agents.profile import ORIGIN_HEADERS, ProfileMetrics
 from streams.catalogue import Catalogue, records_of
 from streams.engine.outbox import Output
 from streams.engine.stage import Reading
 
 log = logging.getLogger(__name__)
 
-MINUTE_MS = 60_000
-DAY_MS = 86_400_000
 SLOW_ROWS = 500
 STEADY_MS = 7 * DAY_MS
 MAX_ROWS = 300_000
@@ -144,7 +142,7 @@ class LearnStage:
             by_source.setdefault(source, []).append(record)
         for source, several in by_source.items():
             for batch in decode(several, max_features=self._max_features).batches:
-                future = (batch.times > batch.record_times + HOUR_MS) & (batch.record_times >= 0)
+                future = (batch.times > batch.record_times + future_guard_ms()) & (batch.record_times >= 0)
                 if future.all():
                     continue  # a dead letter already; a record is forwarded whole, also for its other rows
                 yield source, batch.take(~future) if future.any() else batch

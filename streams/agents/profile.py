@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
+from detectors.windows import future_guard_ms
 from schemas import evidence, topics
 from schemas.codec import ORIGIN_HEADER
 from schemas.columns import Batch
@@ -19,7 +20,6 @@ from streams.catalogue import Catalogue
 from streams.engine.outbox import Output
 from streams.engine.stage import Reading
 
-HOUR_MS = 3_600_000
 PARTITION_SEGMENT = "partition"
 
 
@@ -123,7 +123,7 @@ class ProfileStage:
     def _guarded(self, batch: Batch, rejected: list[Rejected]) -> Batch:
         """Reject rows from the future: no watermark may pass the record's own time by more than the guard."""
         baseline = self._catalogue.newest(batch.model)
-        guard = min(HOUR_MS, baseline.window_ms if baseline else HOUR_MS)
+        guard = future_guard_ms(baseline.window_ms) if baseline else future_guard_ms()
         future = (batch.times > batch.record_times + guard) & (batch.record_times >= 0)
         if not future.any():
             return batch

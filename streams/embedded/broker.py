@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
+from streams.embedded.children import end
 from streams.embedded.mock import MockCluster, MockClusterError
 
 COMMANDS = frozenset(
@@ -99,16 +100,7 @@ class EmbeddedBroker:
 
     def close(self, timeout_s: float = 10.0) -> None:
         """End the process; closing twice is fine."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None and not pipe.closed:
-                pipe.close()
+        end(self._process, timeout_s)
 
     def _answer(self, timeout_s: float) -> dict[str, Any]:
         assert self._process.stdout is not None

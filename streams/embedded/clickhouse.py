@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from streams.embedded.children import end
 from streams.embedded.engine import Engine, StoreLocked
 from streams.embedded.http import MAX_BODY_BYTES, Front
 
@@ -90,16 +91,7 @@ class EmbeddedClickHouse:
 
     def close(self, timeout_s: float = 20.0) -> None:
         """End the process; closing twice is fine."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None and not pipe.closed:
-                pipe.close()
+        end(self._process, timeout_s)
 
     def __enter__(self) -> EmbeddedClickHouse:
         return self
