@@ -16,7 +16,9 @@ class WindowCounts(msgspec.Struct, frozen=True, array_like=True):
     """The integers of one window of one (version, slice), or one part of them.
 
     `counts` is an encoded vector of the cells of part `part` of the baseline's layout (empty in the
-    record that only reports late rows); `rows` and `late_rows` stand in part 0.
+    record that only reports late rows); `rows` and `late_rows` stand in part 0. `first_ms` is the
+    smallest event time among the counted rows, in part 0 (None elsewhere, and from older releases):
+    the smallest over all windows and sources of a version dates its deployment.
     """
 
     version: str
@@ -30,6 +32,7 @@ class WindowCounts(msgspec.Struct, frozen=True, array_like=True):
     counts: bytes
     unseen: dict[str, dict[str, int]] = {}
     unknown_features: int = 0
+    first_ms: int | None = None
 
 
 class Blocks(msgspec.Struct, frozen=True, array_like=True):
@@ -52,7 +55,8 @@ class Partial(msgspec.Struct, frozen=True, tag="p"):
 
     `watermark` is the largest event time seen, None in all but the last record of a split partial;
     `idle` says that the source has nothing more for this model for now, its watermark then
-    advances with record time.
+    advances with record time. `lost` says that records of the source were lost: rows of this model
+    with event times from its first to its second number (both included) may be missing.
     """
 
     source: str
@@ -62,6 +66,7 @@ class Partial(msgspec.Struct, frozen=True, tag="p"):
     blocks: list[Blocks] = []
     watermark: int | None = None
     idle: bool = False
+    lost: tuple[int, int] | None = None
 
 
 class Tick(msgspec.Struct, frozen=True, tag="t"):

@@ -43,6 +43,7 @@ class Window:
     def __init__(self, end: int, closes: int, counts: NDArray[np.int64] | None = None) -> None:
         self.end, self.closes = end, closes
         self.rows, self.late_rows = 0, 0
+        self.first_ms: int | None = None
         self.unknown_features = 0
         self.counts = counts
         self.unseen: profile.Unseen = {}
@@ -58,6 +59,7 @@ class _WindowState(msgspec.Struct, array_like=True):
     unknown_features: int
     counts: bytes
     unseen: dict[str, dict[str, int]]
+    first_ms: int | None = None
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -68,6 +70,8 @@ class _State(msgspec.Struct, array_like=True):
     windows: list[_WindowState]
     blocks: list[tuple[str, str, dict[str, tuple[int, int, int]]]]
     next_block: list[tuple[str, str, str, int]]
+    lost_from: int | None = None
+    lost: tuple[int, int] | None = None
 
 
 _decode_state = msgspec.msgpack.Decoder(_State).decode
@@ -114,7 +118,22 @@ class ModelCounts:
         self._means: dict[tuple[str, str], BlockMeans] = {}
         self._next_block: dict[tuple[str, str, str], int] = {}
         self._blocks: list[evidence.Blocks] = []
+        self._lost_from: int | None = None
+        self._lost: tuple[int, int] | None = None
         self.n_late = 0
+
+    def lose(self) -> None:
+        """Take note that records of the source were lost between the last row seen and the next one."""
+        if self._lost_from is None:
+            self._lost_from = max(0, self.watermark)
+            self.changes += 1
+
+    def _miss(self, to_ms: int) -> None:
+        """Close the span of event time in which rows may be missing; spans that were not told yet become one."""
+        if self._lost_from is not None:
+            first, last = self._lost or (self._lost_from, to_ms)
+            self._lost = min(first, self._lost_from), max(last, to_ms, self._lost_from)
+            self._lost_from = None
 
     def see(self, batches: Sequence[Batch]) -> Iterator[Seen]:
         """Move the watermark past the rows of several batches, in the order of their offsets.
@@ -127,6 +146,7 @@ class ModelCounts:
         before, after = np.empty_like(times), np.empty_like(times)
         before[order], after[order] = watermarks[:-1], watermarks[1:]
         self.watermark = int(watermarks[-1])
+        self._miss(self.watermark)
         self.record_time = max([self.record_time, *(int(batch.record_times.max(initial=-1)) for batch in batches)])
         self.changes += 1
         start = 0
@@ -184,6 +204,8 @@ class ModelCounts:
         n_rows = len(batch.times)
         profile.add(layout, window.counts, batch.columns, n_rows)
         window.rows += n_rows
+        earliest = int(batch.times.min())
+        window.first_ms = earliest if window.first_ms is None else min(window.first_ms, earliest)
         window.unknown_features = max(window.unknown_features, profile.unknown_features(layout, batch.columns))
         unseen = profile.unseen_levels(layout, batch.columns)
         if unseen := {name: levels for name, levels in unseen.items() if not _sensitive(era.monitor, name)}:
@@ -237,16 +259,20 @@ class ModelCounts:
         idle_ms = round(self._catalogue.monitor(self._model).idle_s * 1000)
         idle = now_ms is not None and now_ms - self.record_time >= idle_ms
         reached = self.watermark + (now_ms - self.record_time if idle and now_ms is not None else 0)
+        if idle:
+            self._miss(reached)
         told = [self._told(key, window) for key, window in self._changed(reached)]
         boundary = any(self._advanced < t <= reached for w in self._windows.values() for t in (w.end, w.closes))
-        if not (told or self._blocks or boundary or self._advanced < 0 or idle != self._told_idle):
+        moved = boundary or self._advanced < 0 or idle != self._told_idle
+        if not (told or self._blocks or moved or self._lost):
             return
         self._advanced, self._told_idle = max(self._advanced, reached), idle
         blocks, self._blocks = list(joined(self._blocks)), []
+        lost, self._lost = self._lost, None
         *records, last = packed([counts for several in told for counts in several], blocks)
-        for windows, means in records:
-            yield evidence.Partial(self._source, position, self._model, windows, means)
-        yield evidence.Partial(self._source, position, self._model, *last, self._advanced, idle)
+        for windows, means in records:  # what was lost stands in each: a judge may judge after any of them
+            yield evidence.Partial(self._source, position, self._model, windows, means, lost=lost)
+        yield evidence.Partial(self._source, position, self._model, *last, self._advanced, idle, lost)
         self._forget()
 
     def _changed(self, reached: int) -> list[tuple[Key, Window]]:
@@ -266,6 +292,7 @@ class ModelCounts:
                         key.version, key.slice, key.window_start, key.baseline_id, key.monitor_version,
                         index, window.rows, 0, encode_counts(window.counts[part]),
                         window.unseen if first else {}, window.unknown_features if first else 0,
+                        window.first_ms if first else None,
                     )
                 )  # fmt: skip
         if window.late_rows:
@@ -294,13 +321,16 @@ class ModelCounts:
         windows = [
             _WindowState(
                 key, w.end, w.closes, w.rows, w.late_rows, w.unknown_features,
-                b"" if w.counts is None else encode_counts(w.counts), w.unseen,
+                b"" if w.counts is None else encode_counts(w.counts), w.unseen, w.first_ms,
             )
             for key, w in self._windows.items()
         ]  # fmt: skip
         blocks = [(slice_, baseline_id, dict(means.snapshot())) for (slice_, baseline_id), means in self._means.items()]
         next_block = [(*key, number) for key, number in self._next_block.items()]
-        state = _State(self.watermark, self.record_time, self._advanced, self._announced, windows, blocks, next_block)
+        state = _State(
+            self.watermark, self.record_time, self._advanced, self._announced, windows, blocks, next_block,
+            self._lost_from, self._lost,
+        )  # fmt: skip
         return msgspec.msgpack.encode(state)
 
     def restore(self, data: bytes) -> None:
@@ -308,10 +338,11 @@ class ModelCounts:
         state = _decode_state(data)
         self.watermark, self.record_time = state.watermark, state.record_time
         self._advanced, self._announced = state.advanced, state.announced
+        self._lost_from, self._lost = state.lost_from, state.lost
         for saved in state.windows:
             window = Window(saved.end, saved.closes, decode_counts(saved.counts) if saved.counts else None)
             window.rows, window.late_rows, window.unseen = saved.rows, saved.late_rows, saved.unseen
-            window.unknown_features = saved.unknown_features
+            window.unknown_features, window.first_ms = saved.unknown_features, saved.first_ms
             window.dirty = True
             self._windows[saved.key] = window
         for slice_, baseline_id, unfinished in state.blocks:

@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
-from detectors.windows import future_guard_ms
+from detectors.windows import DAY_MS, future_guard_ms
 from schemas import evidence, topics
 from schemas.codec import ORIGIN_HEADER
 from schemas.columns import Batch
@@ -16,11 +16,13 @@ from schemas.events import decode, reject_rows
 from schemas.records import Record, Rejected
 from streams.agents.counting import ModelCounts
 from streams.agents.outputs import Originating, dead_output
-from streams.catalogue import Catalogue
+from streams.catalogue import FOREVER, Catalogue
 from streams.engine.outbox import Output
 from streams.engine.stage import Reading
 
 PARTITION_SEGMENT = "partition"
+UNKNOWN_LOST_MS = 7 * DAY_MS
+"""After a loss, how long a model that is new here counts as one whose earlier rows may have been lost."""
 
 
 class ProfileMetrics(Protocol):
@@ -36,6 +38,7 @@ class _PartitionState(msgspec.Struct):
     counting: list[str]
     record_time: int
     position: int = 0
+    lost_until: int = -1
 
 
 _decode_partition = msgspec.msgpack.Decoder(_PartitionState).decode
@@ -74,9 +77,12 @@ class ProfileStage:
         self._changes = 0
         self._record_time = -1
         self._position = 0
+        self._lost_until = -1
 
     def update(self, records: Sequence[Record]) -> list[Output]:
         """Count the rows of some records; return dead letters and rows to learn from."""
+        if self._lost_until == FOREVER:
+            self._lost_until = max(records[0].timestamp or 0, self._record_time) + UNKNOWN_LOST_MS
         decoded = decode(records, max_features=self._max_features)
         rejected = decoded.rejected
         self._metrics.tombstones(decoded.n_tombstones)
@@ -90,6 +96,8 @@ class ProfileStage:
                     _reject_all(batches, "too_many_models", f"more than {self._max_models} models", rejected)
                     continue
                 counts = self._models[model] = ModelCounts(self._source, model, self._catalogue)
+                if self._record_time < self._lost_until:
+                    counts.lose()
             if model in self._counting:
                 announcement = counts.announcement(int(batches[0].offsets[0]))
                 if announcement is not None:
@@ -167,6 +175,14 @@ class ProfileStage:
         offset = max(0, partial.position - 1)
         return self._out.output(offset, topics.EVIDENCE.name, partial.model, evidence.encode(partial))
 
+    def lost(self, n_records: int) -> None:
+        """Take note that records before the next one were lost, of whichever model."""
+        del n_records
+        self._lost_until = FOREVER
+        self._changes += 1
+        for counts in self._models.values():
+            counts.lose()
+
     def readings(self) -> Sequence[Reading]:
         """Nothing is read again."""
         return ()
@@ -191,7 +207,9 @@ class ProfileStage:
     def encode(self, segment: str) -> bytes:
         """Return a segment's bytes."""
         if segment == PARTITION_SEGMENT:
-            return msgspec.msgpack.encode(_PartitionState(sorted(self._counting), self._record_time, self._position))
+            counting = sorted(self._counting)
+            state = _PartitionState(counting, self._record_time, self._position, self._lost_until)
+            return msgspec.msgpack.encode(state)
         return self._models[segment.removeprefix("model/")].encode()
 
     def restore(self, segments: Mapping[str, bytes]) -> None:
@@ -200,7 +218,7 @@ class ProfileStage:
             if name == PARTITION_SEGMENT:
                 state = _decode_partition(data)
                 self._counting, self._record_time = set(state.counting), state.record_time
-                self._position = state.position
+                self._position, self._lost_until = state.position, state.lost_until
             else:
                 model = name.removeprefix("model/")
                 counts = self._models[model] = ModelCounts(self._source, model, self._catalogue)

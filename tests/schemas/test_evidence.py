@@ -80,7 +80,7 @@ def test_damaged_evidence_is_refused(value: bytes) -> None:
 def test_fields_of_a_later_release_are_passed_over() -> None:
     later = msgspec.msgpack.encode({"type": "t", "time": 5, "zone": "UTC"})
     assert evidence.decode(later) == Tick(5)
-    counts = ["", "", 0, "m@1", 0, 0, 1, 0, b"", {}, 0, "more"]
+    counts = ["", "", 0, "m@1", 0, 0, 1, 0, b"", {}, 0, None, "more"]
     partial = {"type": "p", "source": "s", "position": 1, "model": "m", "windows": [counts]}
     message = evidence.decode(msgspec.msgpack.encode(partial))
     assert isinstance(message, Partial)
