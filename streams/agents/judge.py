@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -108,10 +108,18 @@ class JudgeStage:
         """Judge every window that has rows; for replay, after the last record."""
         return [self._published(0, made) for judge in self._models.values() for made in judge.finish()]
 
-    def flush(self, now_ms: int, *, caught_up: bool) -> list[Output]:
+    def ready(self, records: Sequence[Record]) -> int:
+        """All of them."""
+        return len(records)
+
+    def lost(self, n_records: int) -> None:
+        """The engine counts them; the results do not tell of them yet."""
+        del n_records
+
+    def flush(self, now_ms: int, *, caught_up: bool) -> Iterator[Output]:
         """Emit nothing: the judge speaks only when a record makes it."""
         del now_ms, caught_up
-        return []
+        yield from ()
 
     def readings(self) -> Sequence[Reading]:
         """Nothing is read again."""

@@ -241,14 +241,25 @@ class LearnStage:
             counts.add(batches)
             self._metrics.rows(model, sum(len(batch.times) for batch in batches), counts.watermark)
 
-    def flush(self, now_ms: int, *, caught_up: bool) -> list[Output]:
-        """Return what the judge has not been told yet; a forwarded source is idle once nothing more comes."""
+    def ready(self, records: Sequence[Record]) -> int:
+        """All of them: what is gathered waits for nothing."""
+        return len(records)
+
+    def lost(self, n_records: int) -> None:
+        """The engine counts them; the evidence does not tell of them yet."""
+        del n_records
+
+    def flush(self, now_ms: int, *, caught_up: bool) -> Iterator[Output]:
+        """Yield what the judge has not been told yet; a forwarded source is idle once nothing more comes."""
         passed = now_ms if caught_up else None
         told, self._announced = self._announced, []
+        yield from map(self._evidence, told)
         for counts in self._counts.values():
-            told += counts.partials(self._state.position, passed)
+            yield from map(self._evidence, counts.partials(self._state.position, passed))
+
+    def _evidence(self, partial: evidence.Partial) -> Output:
         offset = max(0, self._state.position - 1)
-        return [self._out.output(offset, topics.EVIDENCE.name, one.model, evidence.encode(one)) for one in told]
+        return self._out.output(offset, topics.EVIDENCE.name, partial.model, evidence.encode(partial))
 
     def before_checkpoint(self) -> None:
         """Nothing waits for a checkpoint."""

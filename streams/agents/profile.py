@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -161,15 +161,21 @@ class ProfileStage:
     def _dead(self, record: Record, why: Rejected) -> Output:
         return dead_output(self._out, record, why, "profile", keep_value=self._catalogue.keeps_value(record))
 
-    def flush(self, now_ms: int, *, caught_up: bool) -> list[Output]:
-        """Return what the judge has not been told yet."""
+    def ready(self, records: Sequence[Record]) -> int:
+        """All of them: what is counted waits for nothing."""
+        return len(records)
+
+    def lost(self, n_records: int) -> None:
+        """The engine counts them; the evidence does not tell of them yet."""
+        del n_records
+
+    def flush(self, now_ms: int, *, caught_up: bool) -> Iterator[Output]:
+        """Yield what the judge has not been told yet."""
         passed = max(now_ms, self._record_time) if caught_up else self._record_time
-        outputs = []
         for model, counts in self._models.items():
             if model in self._counting:
                 for partial in counts.partials(self._position, passed):
-                    outputs.append(self._evidence(partial))
-        return outputs
+                    yield self._evidence(partial)
 
     def _evidence(self, partial: evidence.Partial) -> Output:
         offset = max(0, partial.position - 1)

@@ -36,6 +36,8 @@ from streams.settings import Settings
 log = logging.getLogger(__name__)
 
 SKIP_ATTEMPT = 2
+READY_TIMEOUT_S = 60.0
+ASK_AGAIN_S = 0.1
 
 
 class AgentMetrics(Protocol):
@@ -94,22 +96,43 @@ class StatefulAgent:
 
     async def take(self, records: Sequence[Record]) -> None:
         """Process the records of one partition; called by the Faust agent."""
+        asking_since = None
+        while left := await self._take_ready(records):
+            if asking_since is None or len(left) < len(records):
+                asking_since = time.monotonic()
+            if time.monotonic() - asking_since > READY_TIMEOUT_S:
+                first = left[0]
+                self._leave(
+                    f"{self.name} has waited {READY_TIMEOUT_S:.0f} s for a baseline or monitor that "
+                    f"{self.topic}/{first.partition}@{first.offset} (key {first.key!r}) names and the control "
+                    "topics have not brought; are their records kept?"
+                )
+                return
+            records = left
+            await asyncio.sleep(ASK_AGAIN_S)
+        await self._outbox.room()
+
+    async def _take_ready(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Process what the stage admits; return what has to wait for the control topics."""
         partition = records[0].partition
         async with self._lock:
             held = self.held.get(partition)
             if held is None:
-                return
+                return ()
             if records[0].offset < held.position:
                 records = [record for record in records if record.offset >= held.position]
+            if not records:
+                return ()
             try:
-                if records:
-                    await self._check_gap(partition, held, records[0].offset)
-                    await self._taken(held, records)
+                await self._check_gap(partition, held, records[0].offset)
+                n_ready = held.stage.ready(records)
+                if n_ready:
+                    await self._taken(held, records[:n_ready])
             except Exception as error:  # whatever it is, the state can no longer be trusted
                 log.exception("%s: %s/%s after %s", self.name, self.topic, partition, held.committed)
                 where = f"{self.topic}/{partition} after {held.committed}"
                 self._leave(f"{self.name} failed on {where}: {type(error).__name__}: {error}")
-        await self._outbox.room()
+            return records[n_ready:]
 
     async def _taken(self, held: Held, records: Sequence[Record]) -> None:
         """Apply records; after a failure one by one, after a second without the culprit."""
@@ -183,6 +206,8 @@ class StatefulAgent:
             if first > held.position:
                 why = f"the log begins at {first}, the position was {held.position}"
                 self._lost(partition, first - held.position, why)
+                held.stage.lost(first - held.position)
+                held.position = first
 
     async def flush(self) -> None:
         """Send what is worth showing now."""
@@ -193,7 +218,7 @@ class StatefulAgent:
             for partition, held in self.held.items():
                 await self._read_again(partition, held)
                 caught_up = self._remaining(partition, held) == 0
-                self._outbox.put(held.stage.flush(now_ms, caught_up=caught_up))
+                self._outbox.put(list(held.stage.flush(now_ms, caught_up=caught_up)))
 
     def _begun(self) -> bool:
         """Tell whether every partition with a backlog has had its first turn.
@@ -224,7 +249,7 @@ class StatefulAgent:
         position = held.position
         held.stage.before_checkpoint()
         # 2. what is counted and not yet told leaves first: the snapshot holds none of it
-        self._outbox.put(held.stage.flush(int(time.time() * 1000), caught_up=False))
+        self._outbox.put(list(held.stage.flush(int(time.time() * 1000), caught_up=False)))
         # 2a. state is encoded here, synchronously; 2b. outputs and snapshot are durable after it
         pointer = await self._snapshots.write(partition, position, held.stage)
         if held.attempts:
@@ -274,6 +299,7 @@ class StatefulAgent:
             if pointer is None:
                 if commit and commit.offset > first:
                     self._lost(partition, commit.offset, "a committed position without a snapshot")
+                    stage.lost(commit.offset)
                 return await self._begin(partition, Held(stage, first, None))
             log.warning("%s/%s: no pointer was committed; the newest snapshot is used", self.name, partition)
             stage = self._make_stage(partition, end)
@@ -281,10 +307,13 @@ class StatefulAgent:
             position = await self._snapshots.read(partition, pointer, stage)
         except SnapshotError as error:
             self._lost(partition, commit.offset if commit else 0, str(error))
-            return await self._begin(partition, Held(self._make_stage(partition, end), first, None))
+            stage = self._make_stage(partition, end)
+            stage.lost(commit.offset if commit else 0)
+            return await self._begin(partition, Held(stage, first, None))
         held = Held(stage, position, pointer)
         if not first <= position <= end:
             self._lost(partition, abs(first - position), f"position {position} is outside the log {first}..{end}")
+            stage.lost(abs(first - position))
             held.position = first
         if commit is None or held.position != commit.offset:
             return await self._begin(partition, held)

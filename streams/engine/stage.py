@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from schemas.records import Record
@@ -25,12 +25,28 @@ class Stage(Protocol):
     """
 
     def update(self, records: Sequence[Record]) -> list[Output]:
-        """Take the next records, in offset order; return what is to be produced."""
+        """Take the next records, in offset order; return what is to be produced.
+
+        How records are put together into calls must not matter: the engine cuts them as time demands.
+        """
         ...
 
-    def flush(self, now_ms: int, *, caught_up: bool) -> list[Output]:
-        """Return what is worth showing now; must not change what is counted.
+    def ready(self, records: Sequence[Record]) -> int:
+        """Return how many of these records, from the first on, can be taken now.
 
+        Zero means "wait": the engine asks again while the control topics are followed, and leaves
+        when that takes too long.
+        """
+        ...
+
+    def lost(self, n_records: int) -> None:
+        """Hear that records right before the next one are lost to the state, and make that visible."""
+        ...
+
+    def flush(self, now_ms: int, *, caught_up: bool) -> Iterator[Output]:
+        """Yield what is worth showing now; must not change what is counted.
+
+        The engine pulls it to its end and touches the stage with nothing else meanwhile.
         `caught_up` says that the partition has been read to its end, so the wall clock may speak
         for idle sources.
         """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from streams.engine.outbox import Outbox, Output
 from streams.engine.private import Committed
 from streams.engine.stage import Reading
 from streams.settings import Settings
-from tests.brokers import Embedded, unique
+from tests.brokers import Embedded, eventually_async, unique
 from tests.engine.running import Cluster, read_all
 
 NAME = "profile"
@@ -35,6 +36,8 @@ class Offsets:
         self.offsets: list[int] = []
         self.wanted: list[Reading] = []
         self.again: list[int] = []
+        self.heard: list[tuple[int, int]] = []
+        self.admitted: int | None = None
         self._changes = 0
 
     def update(self, records: Sequence[Record]) -> list[Output]:
@@ -44,9 +47,17 @@ class Offsets:
             raise ZeroDivisionError("a defect")
         return []
 
-    def flush(self, now_ms: int, *, caught_up: bool) -> list[Output]:
+    def ready(self, records: Sequence[Record]) -> int:
+        if self.admitted is None:
+            return len(records)
+        return sum(record.offset < self.admitted for record in records)
+
+    def lost(self, n_records: int) -> None:
+        self.heard.append((len(self.offsets), n_records))
+
+    def flush(self, now_ms: int, *, caught_up: bool) -> Iterator[Output]:
         del now_ms, caught_up
-        return []
+        yield from ()
 
     def readings(self) -> Sequence[Reading]:
         wanted, self.wanted = self.wanted, []
@@ -242,6 +253,40 @@ async def test_a_commit_without_any_snapshot_is_lost_state(world: World, caplog:
     assert world.metrics.lost == [(NAME, 3)]
     assert "state_lost" in caplog.text
     assert agent.held[0].position == 0, "it is built again from what the log still has"
+    assert _stage(agent).heard == [(0, 3)]
+
+
+async def test_records_wait_until_the_stage_can_take_them(world: World) -> None:
+    agent = await _grown(world, 3)
+    await world.send(*[b"x"] * 4)
+    _stage(agent).admitted = 5
+    taking = asyncio.create_task(agent.take(world.records(3)))
+    await eventually_async(lambda: _stage(agent).offsets[-1] == 4)
+    assert not taking.done()
+    await agent.checkpoint()
+    assert world.commits[0].offset == 5, "what waits holds nothing else up"
+    _stage(agent).admitted = None
+    await taking
+    assert _stage(agent).offsets == [0, 1, 2, 3, 4, 5, 6]
+
+
+async def test_records_that_wait_are_dropped_with_their_partition(world: World) -> None:
+    agent = await _grown(world, 3)
+    await world.send(b"3")
+    _stage(agent).admitted = 3
+    taking = asyncio.create_task(agent.take(world.records(3)))
+    await agent.release()
+    await taking
+    assert (agent.held, world.commits[0].offset) == ({}, 3)
+
+
+async def test_waiting_for_ever_is_leaving(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.engine.agent.READY_TIMEOUT_S", 0.0)
+    agent = await _grown(world, 3)
+    await world.send(b"3")
+    _stage(agent).admitted = 3
+    with pytest.raises(Left, match=f"{world.input}/0@3 .* names and the control topics have not brought"):
+        await agent.take(world.records(3))
 
 
 @pytest.mark.parametrize("damage", ["checksum", "missing", "another agent's", "of a newer form"])
@@ -280,6 +325,7 @@ async def test_records_deleted_below_the_position_are_counted(world: World) -> N
     await again.restore([0])
     assert world.metrics.lost == [(NAME, 3)], "offsets 3, 4 and 5 were never read"
     assert again.held[0].position == 6
+    assert _stage(again).heard == [(3, 3)]
     del agent
 
 
@@ -289,6 +335,7 @@ async def test_records_deleted_while_running_are_counted(world: World) -> None:
     world.first = 6
     await agent.take(world.records(6))
     assert world.metrics.lost == [(NAME, 3)]
+    assert _stage(agent).heard == [(3, 3)], "the stage is told before the next record"
 
 
 async def test_offsets_left_out_by_transactions_are_no_loss(world: World) -> None:

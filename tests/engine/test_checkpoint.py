@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -47,9 +47,15 @@ class Segments:
     def update(self, records: Sequence[Record]) -> list[Output]:
         raise AssertionError(f"{len(records)} records for a stage without logic")
 
-    def flush(self, now_ms: int, *, caught_up: bool) -> list[Output]:
+    def ready(self, records: Sequence[Record]) -> int:
+        return len(records)
+
+    def lost(self, n_records: int) -> None:
+        raise AssertionError(f"{n_records} records lost")
+
+    def flush(self, now_ms: int, *, caught_up: bool) -> Iterator[Output]:
         del now_ms, caught_up
-        return []
+        yield from ()
 
     def readings(self) -> Sequence[Reading]:
         return ()

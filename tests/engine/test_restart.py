@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import orjson
 import pytest
 
@@ -47,7 +49,7 @@ def _records(topic: str, n: int, headers: list[tuple[str, bytes]]) -> list[Plain
     ]  # fmt: skip
 
 
-def _partials(outputs: list[Output]) -> list[evidence.Partial]:
+def _partials(outputs: Iterable[Output]) -> list[evidence.Partial]:
     found = [
         evidence.decode(output.value) for output in outputs if output.topic == topics.EVIDENCE.name and output.value
     ]
