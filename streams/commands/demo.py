@@ -13,8 +13,6 @@ import socket
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,7 +38,7 @@ from streams.settings import Settings, SettingsError, load
 from streams.sinks.errors import SinkError
 from streams.sinks.history import History
 from streams.sinks.wording import describe as alert_in_words
-from streams.supervisor import Supervisor
+from streams.supervisor import Supervisor, Worker
 
 MODEL = "car-loan"
 DATA = Path(__file__).parent.parent / "demo"
@@ -115,11 +113,11 @@ def _run(settings: Settings, ports: Mapping[str, int], data: Path, folder: Path,
         environment = {**services.environment, "DRIFTGAUGE_PANEL_PORT": str(ports["panel"])}
         os.environ.update(environment)
         settings = load()
-        own = {role: {"DRIFTGAUGE_METRICS_PORT": str(port)} for role, port in ports.items()}
-        supervisor = Supervisor(ROLES, environment, data / "logs", own)
+        workers = [Worker(role, settings.bind, port) for role, port in ports.items()]
+        supervisor = Supervisor(workers, services.environment, data / "logs")
         try:
             baseline = _baseline(settings)
-            _start(supervisor, settings, ports, data)
+            _start(supervisor, data)
             console.print(f"watch it live: [bold]{settings.panel_address}/models/{MODEL}[/]")
             n_rows = _send(settings, supervisor)
             results, alerts, n_stored = asyncio.run(_outcome(settings, supervisor, data))
@@ -147,30 +145,19 @@ def _baseline(settings: Settings) -> Baseline:
     return baseline
 
 
-def _start(supervisor: Supervisor, settings: Settings, ports: Mapping[str, int], data: Path) -> None:
+def _start(supervisor: Supervisor, data: Path) -> None:
     """Start the roles and wait until each is ready."""
     supervisor.start()
     deadline = time.monotonic() + READY_TIMEOUT_S
-    waiting = [child.role for child in supervisor.children]
     with console.status("starting the roles …"):
-        while waiting:
+        while waiting := supervisor.waiting():
             supervisor.watch()
-            waiting = [role for role in waiting if not _ready(settings.bind, ports[role])]
-            if waiting and time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 raise DemoError(
                     f"{', '.join(waiting)} did not become ready in {READY_TIMEOUT_S:.0f} s; see {data / 'logs'}"
                 )
             time.sleep(0.2)
-    console.print(f"running: {', '.join(child.role for child in supervisor.children)}")
-
-
-def _ready(host: str, port: int) -> bool:
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/readyz"
-    try:
-        with urllib.request.urlopen(url, timeout=1) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, TimeoutError, OSError):
-        return False
+    console.print(f"running: {', '.join(child.worker.name for child in supervisor.children)}")
 
 
 def _send(settings: Settings, supervisor: Supervisor) -> int:

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from streams import supervisor
 from streams.commands import demo
 from streams.commands.demo import DemoError, check_free, replay_line
 from tests.commands.conftest import Run
@@ -92,8 +91,3 @@ def test_the_replay_line_can_be_pasted(monkeypatch: pytest.MonkeyPatch, program:
     for file in (words[start + 1], words[words.index("--reference") + 1]):
         assert Path(file).is_absolute()
         assert Path(file).is_file()
-
-
-def test_a_role_may_have_an_environment_of_its_own(tmp_path: Path) -> None:
-    made = supervisor.Supervisor(["detect", "store"], {"A": "1", "B": "1"}, tmp_path, {"store": {"B": "2"}})
-    assert [child._environment for child in made.children] == [{"A": "1", "B": "1"}, {"A": "1", "B": "2"}]
