@@ -165,10 +165,6 @@ class ProfileStage:
         """All of them: what is counted waits for nothing."""
         return len(records)
 
-    def lost(self, n_records: int) -> None:
-        """The engine counts them; the evidence does not tell of them yet."""
-        del n_records
-
     def flush(self, now_ms: int, *, caught_up: bool) -> Iterator[Output]:
         """Yield what the judge has not been told yet."""
         passed = max(now_ms, self._record_time) if caught_up else self._record_time
