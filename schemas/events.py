@@ -8,7 +8,7 @@ not be used. One bad record never takes a good one with it. From here on no code
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
@@ -109,13 +109,13 @@ def _groups(messages: list[tuple[Record, Event]]) -> dict[Group, list[Pair]]:
     groups: dict[Group, list[Pair]] = defaultdict(list)
     for pair in messages:
         message = pair[1]
-        kind = type(message)
+        kind: type[Event] = type(message)
         if isinstance(message, EventRow):
             given = message.prediction
             names = tuple(message.features)
             classes = tuple(sorted(given)) if type(given) is dict else ()
         elif isinstance(message, EventColumns):
-            names = tuple(message.columns)
+            names, kind = tuple(message.columns), EventColumns
             classes = _classes(message.predictions or ())
         else:
             names, classes = tuple(map(str, message.table.schema)), ()
@@ -210,17 +210,26 @@ def _from_rows(messages: Sequence[EventRow], names: tuple[str, ...]) -> Built:
 def _from_columns(messages: Sequence[EventColumns], names: tuple[str, ...]) -> Built:
     lengths = [len(message.times) for message in messages]
     lists = list(map(attrgetter("columns"), messages))
-    columns = {feature_column(name): column_of(_joined(map(itemgetter(name), lists))) for name in names}
+    columns = {feature_column(name): _column_of_parts(list(map(itemgetter(name), lists))) for name in names}
     fields = []
     for field in ("predictions", "latencies_ms", "errors", "ids"):
-        given = zip(map(attrgetter(field), messages), lengths, strict=True)
-        fields.append(_joined([None] * n_rows if values is None else values for values, n_rows in given))
+        given = list(map(attrgetter(field), messages))
+        several = zip(given, lengths, strict=True)
+        absent = given.count(None) == len(given)
+        fields.append([] if absent else _joined([None] * n if values is None else values for values, n in several))
     predictions, latencies, errors, ids = fields
     _derive(columns, predictions, latencies, errors)
     return epoch_ms(_joined(map(attrgetter("times"), messages))), columns, _ids(ids), lengths
 
 
-def _joined(lists: Iterator[list[Any]]) -> list[Any]:
+def _column_of_parts(parts: list[Any]) -> Column:
+    """Return one column of the lists and arrays of several messages."""
+    if all(isinstance(part, np.ndarray) for part in parts):
+        return Column(np.concatenate(parts) if len(parts) > 1 else parts[0])
+    return column_of(_joined(part.tolist() if isinstance(part, np.ndarray) else part for part in parts))
+
+
+def _joined(lists: Iterable[list[Any]]) -> list[Any]:
     return list(chain.from_iterable(lists))
 
 

@@ -7,7 +7,7 @@ plain JSON take a path without a call of Python code per record.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ import pyarrow as pa
 from msgspec import Meta
 
 from schemas.arrays import BadTimesError, epoch_ms_of_arrow
+from schemas.numbers import list_of
 from schemas.records import Record, Rejected
 
 JSON = "application/json"
@@ -84,6 +85,12 @@ class EventColumns(msgspec.Struct, frozen=True):
     metadata: list[Any] | None = None
 
 
+class _RawColumns(EventColumns, frozen=True):
+    """The same, its columns not read yet."""
+
+    columns: dict[Feature, msgspec.Raw]  # type: ignore[assignment]  # until `_columns` has read them
+
+
 class EventTable(msgspec.Struct, frozen=True):
     """A micro-batch as an Arrow table with the columns ``time``, ``id``, ``feature.*`` and derived ones."""
 
@@ -96,7 +103,7 @@ Event = EventRow | EventColumns | EventTable
 
 _DAMAGED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode_row = msgspec.json.Decoder(EventRow).decode
-_decode_columns = msgspec.json.Decoder(EventColumns).decode
+_decode_raw_columns = msgspec.json.Decoder(_RawColumns).decode
 
 
 class BadMessageError(Exception):
@@ -128,7 +135,8 @@ def parse(records: Sequence[Record], max_features: int, rejected: list[Rejected]
             if kind == ARROW or (not kind and value[:4] == b"\xff\xff\xff\xff"):
                 messages.append((record, _table(value, max_features)))
                 continue
-            decode = _decode_columns if b'"columns"' in value else _decode_row
+            decode: Callable[[bytes], EventRow | EventColumns]
+            decode = _columns if b'"columns"' in value else _decode_row
             try:
                 message = decode(value)
             except _DAMAGED as error:
@@ -148,6 +156,14 @@ def _media(content_type: bytes) -> str:
     if media not in ("", JSON, ARROW, "application/octet-stream"):
         raise BadMessageError("unknown_content_type", f"content-type {media[:80]!r}; send {JSON} or {ARROW}")
     return "" if media == "application/octet-stream" else media
+
+
+def _columns(value: bytes) -> EventColumns:
+    message = _decode_raw_columns(value)
+    columns: dict[str, Any] = message.columns
+    for name, raw in columns.items():
+        columns[name] = list_of(bytes(raw))
+    return message
 
 
 def _again(value: bytes, error: Exception) -> EventRow | EventColumns:
