@@ -79,13 +79,19 @@ def decode(records: Sequence[Record], *, max_features: int = 2_000) -> Decoded:
     """
     rejected: list[Rejected] = []
     values = [record for record in records if record.value is not None]
+    batches = batches_of(parse(values, max_features, rejected), rejected)
+    return Decoded(batches, rejected, len(records) - len(values))
+
+
+def batches_of(messages: Sequence[tuple[Record, Event]], rejected: list[Rejected]) -> list[Batch]:
+    """Return the rows of messages as batches, as `decode` does; what cannot be used goes to `rejected`."""
     by_model: dict[str, list[Batch]] = defaultdict(list)
-    for group, run in _groups(parse(values, max_features, rejected)).items():
+    for group, run in _groups(messages).items():
         for batch in _batches(group, run, rejected):
             by_model[batch.model].append(batch)
     batches = [batch for several in by_model.values() for batch in _versions(several)]
     batches.sort(key=_first_offset)
-    return Decoded(batches, rejected, len(records) - len(values))
+    return batches
 
 
 def feature_column(name: str) -> str:
@@ -104,7 +110,7 @@ def _first_offset(batch: Batch) -> int:
     return int(batch.offsets[0])
 
 
-def _groups(messages: list[tuple[Record, Event]]) -> dict[Group, list[Pair]]:
+def _groups(messages: Sequence[tuple[Record, Event]]) -> dict[Group, list[Pair]]:
     """Group messages that have the same model, version, form, features and classes."""
     groups: dict[Group, list[Pair]] = defaultdict(list)
     for pair in messages:

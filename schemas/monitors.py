@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Meta
 
+from schemas.sources import Constant, Fields, Source
+
 Window = Literal["auto", "1m", "5m", "15m", "1h", "6h", "1d", "7d"]
 Sensitivity = Literal["default", "high", "strict"]
 FeatureType = Literal["auto", "numeric", "categorical", "text", "embedding"]
@@ -61,6 +63,7 @@ class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     learn_rows: Annotated[int, Meta(ge=500, le=1_000_000)] = 10_000
     features: dict[str, FeatureMonitor] = {}
     routes: list[str] = []
+    sources: Annotated[list[Source], Meta(max_length=20)] = []
 
     def __post_init__(self) -> None:
         """Refuse a time zone in which no window could be aligned."""
@@ -71,6 +74,11 @@ class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(
                 f"{shown!r} is no known time zone; use a name such as Europe/Paris - at `$.timezone`"
             ) from None
+        for place, source in enumerate(self.sources):
+            named = source.fields.model
+            if isinstance(named, Constant) and named.const != self.model:
+                where = f"`$.sources[{place}].fields.model`"
+                raise ValueError(f"the rows of this monitor are of {self.model!r}; leave the constant out - at {where}")
 
 
 encode = msgspec.json.Encoder().encode
@@ -94,7 +102,12 @@ def decode(data: bytes) -> Monitor:
     return msgspec.convert(plain, Monitor)
 
 
-_INSIDE: dict[str, type[msgspec.Struct]] = {"features": FeatureMonitor, "statistics": FixedLimit}
+_EACH: dict[tuple[type[msgspec.Struct], str], type[msgspec.Struct]] = {
+    (Monitor, "features"): FeatureMonitor,
+    (FeatureMonitor, "statistics"): FixedLimit,
+    (Monitor, "sources"): Source,
+}
+_ONE: dict[tuple[type[msgspec.Struct], str], type[msgspec.Struct]] = {(Source, "fields"): Fields}
 
 
 def _known(plain: Any, kind: type[msgspec.Struct]) -> Any:
@@ -102,10 +115,11 @@ def _known(plain: Any, kind: type[msgspec.Struct]) -> Any:
     if not isinstance(plain, dict):
         return plain
     known = {name: value for name, value in plain.items() if name in kind.__struct_fields__}
-    for name in _INSIDE.keys() & known.keys():
-        value, inner = known[name], _INSIDE[name]
-        if isinstance(value, dict):
+    for name, value in known.items():
+        if (kind, name) in _ONE:
+            known[name] = _known(value, _ONE[kind, name])
+        elif (inner := _EACH.get((kind, name))) and isinstance(value, dict):
             known[name] = {key: _known(one, inner) for key, one in value.items()}
-        elif isinstance(value, list):
+        elif inner and isinstance(value, list):
             known[name] = [_known(one, inner) for one in value]
     return known

@@ -41,13 +41,15 @@ class Rejected(NamedTuple):
     """Why a record, or rows of it, could not be used.
 
     `reason` is one word of a small fixed set (it labels a metric); `detail` is for people and
-    names the field. `n_rows` counts the rows lost with it, 0 when that is unknown.
+    names the field. `n_rows` counts the rows lost with it, 0 when that is unknown. `about` is the offset of an
+    earlier record of the partition when it is that one which cannot be used: this one only made it certain.
     """
 
     offset: int
     reason: str
     detail: str
     n_rows: int = 0
+    about: int | None = None
 
 
 def header(record: Record, name: str) -> str | None:

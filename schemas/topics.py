@@ -41,9 +41,12 @@ DEAD = Topic(
 )
 
 
+SNAPSHOT_PREFIX = "drift.snapshots."
+
+
 def snapshots(agent: str) -> Topic:
     """Return the topic of an agent's snapshots; it has as many partitions as the agent's input."""
-    return Topic(f"drift.snapshots.{agent}.v1", "model segment", f"state of {agent}", retention_ms=-1)
+    return Topic(f"{SNAPSHOT_PREFIX}{agent}.v1", "model segment", f"state of {agent}", retention_ms=-1)
 
 
 INPUTS = {"profile": EVENTS, "judge": EVIDENCE, "learn": LEARNING}  # of the agents with state

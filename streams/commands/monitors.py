@@ -13,7 +13,7 @@ import yaml
 from schemas import monitors
 from schemas.baselines import Baseline, FeatureBaseline
 from schemas.evidence import Apply
-from schemas.monitors import FeatureMonitor, FixedLimit, Monitor
+from schemas.monitors import FeatureMonitor, Monitor
 from streams.catalogue import Catalogue
 from streams.commands.printing import Json, console, show, utc
 from streams.engine.control import command, read_catalogue
@@ -21,6 +21,7 @@ from streams.settings import SettingsError, load
 
 app = typer.Typer(no_args_is_help=True, help="Monitors: what to watch for a model.")
 
+OWN = ("monitor_version", "effective_from")  # set when it is applied
 NOT_YET = ("versions", "baseline", "routes")  # nothing reads them so far
 
 
@@ -46,30 +47,55 @@ def read_monitor(path: Path) -> Monitor:
     except msgspec.ValidationError as error:
         field = _field(plain, str(error))
         line = _line(text, field)
-        message = str(error).replace("features[...]", f"features.{field[1]}" if len(field) > 1 else "features")
+        message = str(error)
+        if "[...]" in message:
+            message = message.replace(message.rpartition(" - at `")[2].rstrip("`"), _path(field))
         raise SettingsError(f"{path}{f':{line}' if line else ''}: {message}{_allowed(field, message)}") from None
-    given = {"monitor_version", "effective_from"} & set(plain)
+    given = set(OWN) & set(plain)
     if given:
         raise SettingsError(f"{path}: {', '.join(sorted(given))} is set when the monitor is applied; leave it out")
     return monitor
 
 
 def _field(plain: Any, message: str) -> list[str]:
-    """Return the names that lead to the field an error tells of; dicts are searched for the feature it means."""
+    """Return the names that lead to the field an error tells of; in a dict the first that does not fit is meant."""
     path = message.rpartition(" - at `$")[2].rstrip("`") if " - at `$" in message else ""
     names = [name for name in path.replace("[...]", ".*").replace("[", ".").replace("]", "").split(".") if name]
-    if names[:2] == ["features", "*"]:
-        names[1] = next((str(name) for name, one in plain["features"].items() if not _is_feature(one)), names[1])
+    node = plain
+    for place, name in enumerate(names):
+        if name == "*":
+            kind = _kind(names[:place])
+            names[place] = next((str(key) for key, one in node.items() if not _fits(one, kind)), name)
+        found = {str(key): value for key, value in (node.items() if isinstance(node, dict) else enumerate(node or ()))}
+        node = found.get(names[place])
+    if message.startswith("`"):  # a source says itself which of its fields it means
+        return [*names, *message.partition("`")[2].partition("`")[0].split(".")]
     unknown = message.partition("unknown field `")[2].partition("`")[0]
     return [*names, unknown] if unknown else names
 
 
-def _is_feature(plain: Any) -> bool:
+def _path(field: list[str]) -> str:
+    return "$" + "".join(f"[{name}]" if name.isdecimal() else f".{name}" for name in field)
+
+
+def _fits(plain: Any, kind: Any) -> bool:
     try:
-        msgspec.convert(plain, FeatureMonitor)
+        msgspec.convert(plain, kind)
     except msgspec.ValidationError:
         return False
     return True
+
+
+def _kind(field: list[str]) -> Any:
+    """Return the type a monitor has at a field; of a list or dict that of its values."""
+    kind: Any = Monitor
+    names = iter(field)
+    for name in names:
+        hint = get_type_hints(kind).get(name) if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else None
+        kind = next((get_args(one)[-1] for one in (hint, *get_args(hint)) if get_origin(one) in (list, dict)), hint)
+        if kind is not hint:
+            next(names, None)  # the place in the list or dict
+    return kind
 
 
 def _line(text: str, field: list[str]) -> int | None:
@@ -93,13 +119,10 @@ def _allowed(field: list[str], message: str) -> str:
     """Return the fields or values a person may choose from."""
     if not field:
         return ""
-    struct: Any = Monitor
-    if field[0] == "features" and len(field) > 2:
-        struct = FixedLimit if field[2] == "statistics" and len(field) > 3 else FeatureMonitor
     if "unknown field" in message:
-        names = [name for name in struct.__struct_fields__ if name not in ("monitor_version", "effective_from")]
+        names = [name for name in _kind(field[:-1]).__struct_fields__ if name not in OWN]
         return f". Fields: {', '.join(names)}"
-    kind = get_type_hints(struct).get(field[-1])
+    kind = _kind(field)
     return f". Allowed: {', '.join(get_args(kind))}" if get_origin(kind) is Literal else ""
 
 
@@ -139,11 +162,10 @@ def apply(
 
 
 def _changes(before: Monitor, after: Monitor) -> list[tuple[str, str, str]]:
-    own = ("monitor_version", "effective_from")
     return [
         (field, str(getattr(before, field)), str(getattr(after, field)))
         for field in Monitor.__struct_fields__
-        if field not in own and getattr(before, field) != getattr(after, field)
+        if field not in OWN and getattr(before, field) != getattr(after, field)
     ]
 
 
