@@ -59,6 +59,10 @@ wheel: $(STAMPS)/dev ## build the wheel, check its contents and use it in an env
 bench-throughput: $(STAMPS)/dev $(STAMPS)/project ## rows a second through one worker, beside poll-only, decode-only and a stock Faust agent
 	@$(BIN)/python -m benchmarks.throughput $(ARGS)
 
+.PHONY: bench-quality
+bench-quality: $(STAMPS)/dev $(STAMPS)/project ## false alarms, power and honesty of the default rule: Q1 to Q13 beside their targets
+	@$(BIN)/python -m benchmarks.quality $(ARGS)
+
 .PHONY: secrets
 secrets: ## random passwords for docker-compose.yml, into deploy/docker/secrets
 	@deploy/docker/make-secrets
