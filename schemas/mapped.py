@@ -17,7 +17,7 @@ from schemas.documents import Document, Reader, reader_key
 from schemas.events import Decoded, batches_of
 from schemas.mapping import CompiledMapping, Taken, Wanted
 from schemas.messages import EventRow
-from schemas.records import Record, Rejected
+from schemas.records import PlainRecord, Record, Rejected
 from schemas.sources import Mapping
 
 _decode_state = msgspec.msgpack.Decoder(dict[str, bytes]).decode
@@ -45,6 +45,7 @@ class MappedDecoder:
     def decode(self, records: Sequence[Record]) -> Decoded:
         """Decode records in offset order; a row stands at the record that made it complete."""
         self._follow()
+        waited = self.n_waiting
         values = [record for record in records if record.value is not None]
         merit = _Merit()
         for key, mappings in self._compiled.items():
@@ -56,18 +57,21 @@ class MappedDecoder:
             for mapping in mappings:
                 refused: dict[int, Rejected] = {}
                 merit.add(mapping.mapping, documents, mapping.rows(documents, refused), refused)
-        self.changes += 1
+        if waited or self.n_waiting:
+            self.changes += 1
         merit.taken.sort(key=lambda pair: pair[0].offset)
         rejected = merit.rejected()
         self._newest, self._by_record = merit.taken, {}
         return Decoded(batches_of(merit.taken, rejected), rejected, len(records) - len(values))
 
-    def events(self, offset: int, model: str) -> list[bytes]:
-        """Return the rows of a model that the record at `offset`, of those decoded last, made complete, as events."""
-        for record, row in self._newest:
-            self._by_record.setdefault((record.offset, row.model), []).append(row)
+    def kept(self, record: Record, model: str) -> list[PlainRecord]:
+        """Return the rows of a model that `record`, of those decoded last, made complete, as events in its place."""
+        for complete, row in self._newest:
+            self._by_record.setdefault((complete.offset, row.model), []).append(row)
         self._newest = ()
-        return list(events_of(self._by_record.get((offset, model), ())))
+        rows = self._by_record.get((record.offset, model), ())
+        place = record.topic, record.partition, record.offset, record.timestamp
+        return [PlainRecord(*place, value, model.encode()) for value in events_of(rows)]
 
     def _follow(self) -> None:
         """Compile the mappings anew when they have changed; what waits stays where the reader is the same."""
@@ -98,6 +102,7 @@ class MappedDecoder:
     def restore(self, data: bytes) -> None:
         """Take the state `encode` gave."""
         self._saved = _decode_state(data)
+        self.changes += 1
 
 
 class _Merit:

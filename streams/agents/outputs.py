@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from schemas import topics
 from schemas.codec import ORIGIN_HEADER, Origin, partition_of
 from schemas.dead import dead_letter
-from schemas.records import Record, Rejected
+from schemas.records import PlainRecord, Record, Rejected
 from streams.engine.outbox import Output
 
 
@@ -52,12 +52,15 @@ def origin_of(record: Record) -> Origin | None:
 
 
 def dead_output(out: Originating, record: Record, why: Rejected, stage: str, *, keep_value: bool) -> Output:
-    """Return the dead letter of a record, in the partition of its input's number."""
+    """Return the dead letter of a record, or of the earlier one it is about; in the partition of its input's number."""
+    offset = record.offset
+    if why.about is not None:  # no longer at hand
+        record, keep_value = PlainRecord(record.topic, record.partition, why.about, record.timestamp, None), False
     detail = why.detail + (f" ({why.n_rows} rows)" if why.n_rows else "")
     key, value, headers = dead_letter(
         record.key, record.value, record.headers,
         topic=record.topic, partition=record.partition, offset=record.offset,
         stage=stage, reason=why.reason, error_class=why.reason, detail=detail, keep_value=keep_value,
     )  # fmt: skip
-    made = out.output(record.offset, topics.DEAD.name, f"{record.topic}/{record.partition}", value or b"", headers)
+    made = out.output(offset, topics.DEAD.name, f"{record.topic}/{record.partition}", value or b"", headers)
     return made._replace(key=key, value=value)

@@ -12,15 +12,16 @@ from detectors.windows import DAY_MS, future_guard_ms
 from schemas import evidence, topics
 from schemas.codec import ORIGIN_HEADER
 from schemas.columns import Batch
-from schemas.events import decode, reject_rows
+from schemas.events import reject_rows
 from schemas.records import Record, Rejected
 from streams.agents.counting import ModelCounts
+from streams.agents.decoding import Decoder, EventDecoder
 from streams.agents.outputs import Originating, dead_output
 from streams.catalogue import FOREVER, Catalogue
 from streams.engine.outbox import Output
 from streams.engine.stage import Reading
 
-PARTITION_SEGMENT = "partition"
+PARTITION_SEGMENT, DECODER_SEGMENT = "partition", "decoder"
 UNKNOWN_LOST_MS = 7 * DAY_MS
 """After a loss, how long a model that is new here counts as one whose earlier rows may have been lost."""
 
@@ -57,6 +58,8 @@ class ProfileStage:
         This partition's name in the evidence.
     log_end
         End of the partition when it was taken over.
+    decoder
+        Of the partition's records; without one they are events.
     """
 
     def __init__(
@@ -69,9 +72,11 @@ class ProfileStage:
         log_end: int = 0,
         max_features: int = 2_000,
         max_models: int = 10_000,
+        decoder: Decoder | None = None,
     ) -> None:
         self._source, self._catalogue, self._out, self._metrics = source, catalogue, originating, metrics
-        self._log_end, self._max_features, self._max_models = log_end, max_features, max_models
+        self._log_end, self._max_models = log_end, max_models
+        self._decoder = decoder or EventDecoder(max_features=max_features)
         self._models: dict[str, ModelCounts] = {}
         self._counting: set[str] = set()
         self._changes = 0
@@ -83,11 +88,10 @@ class ProfileStage:
         """Count the rows of some records; return dead letters and rows to learn from."""
         if self._lost_until == FOREVER:
             self._lost_until = max(records[0].timestamp or 0, self._record_time) + UNKNOWN_LOST_MS
-        decoded = decode(records, max_features=self._max_features)
+        decoded = self._decoder.decode(records)
         rejected = decoded.rejected
         self._metrics.tombstones(decoded.n_tombstones)
-        learning: set[int] = set()
-        models: dict[int, str] = {}
+        learning: dict[int, list[str]] = {}
         announced: list[Output] = []
         for model, batches in self._by_model(decoded.batches, rejected).items():
             counts = self._models.get(model)
@@ -111,13 +115,12 @@ class ProfileStage:
                 _reject_all(batches, "needs_baseline", detail, rejected)
             else:
                 list(counts.see(batches))
-                offsets = {int(offset) for batch in batches for offset in np.unique(batch.offsets)}
-                learning |= offsets
-                models.update(dict.fromkeys(offsets, model))
+                for offset in {int(offset) for batch in batches for offset in np.unique(batch.offsets)}:
+                    learning.setdefault(offset, []).append(model)
         self._record_time = max(self._record_time, records[-1].timestamp or -1)
         self._position = records[-1].offset + 1
         self._changes += 1
-        return [*announced, *self._outputs(records, learning, models, rejected)]
+        return [*announced, *self._outputs(records, learning, rejected)]
 
     def _by_model(self, batches: Sequence[Batch], rejected: list[Rejected]) -> dict[str, list[Batch]]:
         """Group the batches by model, without rows from the future."""
@@ -140,23 +143,27 @@ class ProfileStage:
         return batch.take(~future)
 
     def _outputs(
-        self, records: Sequence[Record], learning: set[int], models: Mapping[int, str], rejected: list[Rejected]
+        self, records: Sequence[Record], learning: Mapping[int, Sequence[str]], rejected: list[Rejected]
     ) -> list[Output]:
         """Make outputs record by record, so that their origins repeat after a crash."""
         if not learning and not rejected:
             return []
         outputs = []
-        reasons = {r.offset: r for r in reversed(rejected)}
+        reasons: dict[int, dict[int | None, Rejected]] = {}
+        for why in rejected:
+            reasons.setdefault(why.offset, {}).setdefault(why.about, why)
         for record in records:
-            if record.offset in learning:
-                theirs = [(name, value) for name, value in record.headers if name not in ORIGIN_HEADERS]
-                headers = [*theirs, ("drift-time", str(record.timestamp).encode())]
-                key, value = models[record.offset], record.value or b""
-                outputs.append(self._out.output(record.offset, topics.LEARNING.name, key, value, headers))
-            if record.offset in reasons:
-                outputs.append(self._dead(record, reasons[record.offset]))
-                self._metrics.dead_letter(reasons[record.offset].reason)
+            for model in learning.get(record.offset, ()):
+                outputs += [self._forwarded(kept, model) for kept in self._decoder.kept(record, model)]
+            for why in reasons.get(record.offset, {}).values():
+                outputs.append(self._dead(record, why))
+                self._metrics.dead_letter(why.reason)
         return outputs
+
+    def _forwarded(self, record: Record, model: str) -> Output:
+        theirs = [(name, value) for name, value in record.headers if name not in ORIGIN_HEADERS]
+        headers = [*theirs, ("drift-time", str(record.timestamp).encode())]
+        return self._out.output(record.offset, topics.LEARNING.name, model, record.value or b"", headers)
 
     def _dead(self, record: Record, why: Rejected) -> Output:
         return dead_output(self._out, record, why, "profile", keep_value=self._catalogue.keeps_value(record))
@@ -204,7 +211,8 @@ class ProfileStage:
     def segments(self) -> Mapping[str, int]:
         """One segment a model, and one for the partition."""
         names = {f"model/{model}": counts.changes for model, counts in self._models.items()}
-        return {PARTITION_SEGMENT: self._changes, **names}
+        decoder = {DECODER_SEGMENT: self._decoder.changes} if self._decoder.changes else {}
+        return {PARTITION_SEGMENT: self._changes, **decoder, **names}
 
     def encode(self, segment: str) -> bytes:
         """Return a segment's bytes."""
@@ -212,6 +220,8 @@ class ProfileStage:
             counting = sorted(self._counting)
             state = _PartitionState(counting, self._record_time, self._position, self._lost_until)
             return msgspec.msgpack.encode(state)
+        if segment == DECODER_SEGMENT:
+            return self._decoder.encode()
         return self._models[segment.removeprefix("model/")].encode()
 
     def restore(self, segments: Mapping[str, bytes]) -> None:
@@ -221,6 +231,8 @@ class ProfileStage:
                 state = _decode_partition(data)
                 self._counting, self._record_time = set(state.counting), state.record_time
                 self._position, self._lost_until = state.position, state.lost_until
+            elif name == DECODER_SEGMENT:
+                self._decoder.restore(data)
             else:
                 model = name.removeprefix("model/")
                 counts = self._models[model] = ModelCounts(self._source, model, self._catalogue)

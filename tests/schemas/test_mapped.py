@@ -238,14 +238,14 @@ def test_rows_as_events_decode_to_the_same_rows() -> None:
     classes = {**MESSAGE, "output": {"score": {"yes": 0.25, "no": 0.75}}, "meta": {"model": "m", "version": 8}}
     mapping = (Mapping("m", 0, FOREVER, source()),)
     decoder = MappedDecoder(lambda: mapping)
-    messages = [MESSAGE, odd, classes]
-    found = decoder.decode([record(message, at) for at, message in enumerate(messages)])
-    events = [decoder.events(at, "m") for at in range(3)]
+    records = [record(message, at) for at, message in enumerate([MESSAGE, odd, classes])]
+    found = decoder.decode(records)
+    events = [decoder.kept(one, "m") for one in records]
     assert [len(several) for several in events] == [1, 1, 1]
-    again = decode([record(one, at) for at, (one,) in enumerate(events)])
+    again = decode([one for (one,) in events])
     assert not again.rejected
     assert seen(again.batches) == seen(found.batches)
-    assert decoder.events(0, "other") == []
+    assert decoder.kept(records[0], "other") == []
 
 
 def test_a_mapping_that_changes_is_followed() -> None:
