@@ -8,7 +8,7 @@ not be used. One bad record never takes a good one with it. From here on no code
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
@@ -28,7 +28,19 @@ from schemas.arrays import (
     prediction_columns,
 )
 from schemas.columns import Batch, Column
-from schemas.messages import ARROW, MAX_NAME, MAX_ROWS, Event, EventColumns, EventRow, EventTable, parse
+from schemas.flat import MIN_ROWS, NotAlikeError, table_of
+from schemas.messages import (
+    ARROW,
+    MAX_NAME,
+    MAX_ROWS,
+    Event,
+    EventColumns,
+    EventRow,
+    EventTable,
+    FlatRow,
+    parse,
+    parse_flat,
+)
 from schemas.records import Record, Rejected
 
 __all__ = [
@@ -50,6 +62,8 @@ SPARSE_CELLS = 100_000
 
 Pair = tuple[Record, Any]
 Group = tuple[Any, ...]
+Built = tuple[Any, dict[str, Column], list[str | None] | None, Any]
+Build = Callable[[Any, tuple[str, ...]], Built]
 
 
 class Decoded(NamedTuple):
@@ -79,16 +93,18 @@ def decode(records: Sequence[Record], *, max_features: int = 2_000) -> Decoded:
     """
     rejected: list[Rejected] = []
     values = [record for record in records if record.value is not None]
-    batches = batches_of(parse(values, max_features, rejected), rejected)
+    messages = parse_flat(values) if len(values) >= MIN_ROWS else None
+    if messages is None:
+        messages = parse(values, max_features, rejected)
+    batches = batches_of(messages, rejected, max_features)
     return Decoded(batches, rejected, len(records) - len(values))
 
 
-def batches_of(messages: Sequence[tuple[Record, Event]], rejected: list[Rejected]) -> list[Batch]:
+def batches_of(messages: Sequence[Pair], rejected: list[Rejected], max_features: int = 2_000) -> list[Batch]:
     """Return the rows of messages as batches, as `decode` does; what cannot be used goes to `rejected`."""
     by_model: dict[str, list[Batch]] = defaultdict(list)
-    for group, run in _groups(messages).items():
-        for batch in _batches(group, run, rejected):
-            by_model[batch.model].append(batch)
+    for batch in _all_batches(messages, max_features, rejected):
+        by_model[batch.model].append(batch)
     batches = [batch for several in by_model.values() for batch in _versions(several)]
     batches.sort(key=_first_offset)
     return batches
@@ -110,9 +126,14 @@ def _first_offset(batch: Batch) -> int:
     return int(batch.offsets[0])
 
 
-def _groups(messages: Sequence[tuple[Record, Event]]) -> dict[Group, list[Pair]]:
+def _groups(messages: Sequence[Pair]) -> dict[Group, list[Pair]]:
     """Group messages that have the same model, version, form, features and classes."""
     groups: dict[Group, list[Pair]] = defaultdict(list)
+    if messages and isinstance(messages[0][1], FlatRow):  # then all are, their features not known yet
+        models = map(attrgetter("model", "version"), map(itemgetter(1), messages))
+        for pair, group in zip(messages, models, strict=True):
+            groups[group].append(pair)
+        return {(*group, FlatRow, (), ()): several for group, several in groups.items()}
     for pair in messages:
         message = pair[1]
         kind: type[Event] = type(message)
@@ -135,7 +156,19 @@ def _classes(predictions: Sequence[Any]) -> tuple[str, ...]:
     return tuple(sorted(set(chain.from_iterable(one for one in predictions if type(one) is dict))))
 
 
-def _batches(group: Group, run: list[Pair], rejected: list[Rejected]) -> list[Batch]:
+def _all_batches(messages: Sequence[Pair], max_features: int, rejected: list[Rejected]) -> Iterator[Batch]:
+    def flat(rows: Sequence[FlatRow], _: tuple[str, ...]) -> Built:
+        return _from_flat(rows, max_features)
+
+    for group, run in _groups(messages).items():
+        try:
+            yield from _batches(group, run, rejected, flat if group[2] is FlatRow else _BUILD[group[2]])
+        except NotAlikeError:
+            again = parse([record for record, _ in run], max_features, rejected)
+            yield from _all_batches(again, max_features, rejected)
+
+
+def _batches(group: Group, run: list[Pair], rejected: list[Rejected], build: Build) -> list[Batch]:
     """Turn a run of alike messages into one batch; when that fails, by halves to isolate the bad."""
     records, messages = zip(*run, strict=True)
     if max(map(len, group[3]), default=0) > MAX_NAME and group[2] is EventRow:
@@ -143,11 +176,13 @@ def _batches(group: Group, run: list[Pair], rejected: list[Rejected]) -> list[Ba
         rejected += [Rejected(record.offset, "wrong_type", detail) for record in records]
         return []
     try:
-        times, columns, ids, lengths = _BUILD[group[2]](messages, group[3])
+        times, columns, ids, lengths = build(messages, group[3])
     except (BadTimesError, pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        if group[2] is FlatRow:
+            raise NotAlikeError from error
         if len(run) > 1:
             half = len(run) // 2
-            return _batches(group, run[:half], rejected) + _batches(group, run[half:], rejected)
+            return _batches(group, run[:half], rejected, build) + _batches(group, run[half:], rejected, build)
         why = error.args if isinstance(error, BadTimesError) else ("wrong_type", str(error)[:300])
         rejected.append(Rejected(records[0].offset, *why))
         return []
@@ -199,13 +234,28 @@ def _merged(batches: list[Batch]) -> list[Batch]:
     return [whole.take(np.argsort(offsets, kind="stable"))]
 
 
-Built = tuple[Any, dict[str, Column], list[str | None] | None, Any]
-
-
 def _from_rows(messages: Sequence[EventRow], names: tuple[str, ...]) -> Built:
     values = map(dict.values, map(attrgetter("features"), messages))
     lists = zip(names, zip(*values, strict=True), strict=False)
-    columns = {feature_column(name): column_of(column) for name, column in lists}
+    return _with_fields(messages, {feature_column(name): column_of(column) for name, column in lists})
+
+
+def _from_flat(messages: Sequence[FlatRow], max_features: int) -> Built:
+    if len(messages) < MIN_ROWS or not _same_classes(list(map(attrgetter("prediction"), messages))):
+        raise NotAlikeError
+    table = table_of(list(map(attrgetter("features"), messages)), max_features)
+    return _with_fields(messages, {feature_column(name): column for name, column in table.items()})
+
+
+def _same_classes(predictions: Sequence[Any]) -> bool:
+    """Tell whether none of the predictions is an object, or all are, and have the same classes."""
+    kinds = set(map(type, predictions))
+    if dict not in kinds:
+        return True
+    return len(kinds) == 1 and set(map(len, predictions)) == {len(set(chain.from_iterable(predictions)))}
+
+
+def _with_fields(messages: Sequence[EventRow], columns: dict[str, Column]) -> Built:
     predictions, latencies, errors, ids = zip(
         *map(attrgetter("prediction", "latency_ms", "error", "id"), messages), strict=True
     )
@@ -259,7 +309,7 @@ def _from_tables(messages: Sequence[EventTable], _: tuple[str, ...]) -> Built:
     return epoch_ms_of_arrow(table.column("time")), columns, ids, lengths
 
 
-_BUILD: dict[Any, Any] = {EventRow: _from_rows, EventColumns: _from_columns, EventTable: _from_tables}
+_BUILD: dict[Any, Build] = {EventRow: _from_rows, EventColumns: _from_columns, EventTable: _from_tables}
 
 
 def _derive(
