@@ -63,6 +63,14 @@ bench-throughput: $(STAMPS)/dev $(STAMPS)/project ## rows a second through one w
 bench-quality: $(STAMPS)/dev $(STAMPS)/project ## false alarms, power and honesty of the default rule: Q1 to Q13 beside their targets
 	@$(BIN)/python -m benchmarks.quality $(ARGS)
 
+.PHONY: bench-faults
+bench-faults: $(STAMPS)/dev $(STAMPS)/project ## kills, stops, broker and sinks down while traffic flows: what is lost or double (ARGS="--seed 1 --seeds 4 --minutes 1", LONG=1)
+	@$(BIN)/python -m benchmarks.faults $(ARGS)
+
+.PHONY: bench-latency
+bench-latency: $(STAMPS)/dev $(STAMPS)/project ## seconds from the end of a window to its verdict, the page and Slack, and what log() costs (LONG=1)
+	@$(BIN)/python -m benchmarks.latency $(ARGS)
+
 .PHONY: secrets
 secrets: ## random passwords for docker-compose.yml, into deploy/docker/secrets
 	@deploy/docker/make-secrets

@@ -56,11 +56,14 @@ def write(
     *,
     started: str,
     measured_on: Mapping[str, str],
+    details: Mapping[str, object] | None = None,
     folder: Path = FOLDER,
 ) -> Path:
-    """Write ``NAME.json``: figure to number, with `versions`, `command` and `started` beside them."""
+    """Write ``NAME.json``: figure to number, with `versions`, `command`, `started` and any details beside them."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    beside = {"versions": dict(measured_on), "command": command(), "started": started}
+    beside: dict[str, object] = {"versions": dict(measured_on), "command": command(), "started": started}
+    if details is not None:
+        beside["details"] = dict(details)
     path.write_bytes(orjson.dumps({**figures, **beside}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     return path

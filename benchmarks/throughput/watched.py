@@ -48,7 +48,7 @@ class Watched:
     Parameters
     ----------
     page, pattern
-        Where it tells its rows, and the expression whose first group is the number; no match is none.
+        Where it tells its rows, and the expression whose group is the number; matches are summed, no match is none.
     """
 
     def __init__(
@@ -82,10 +82,10 @@ class Watched:
             raise BenchmarkError(f"the process has ended with {self._process.returncode}:\n{self._tail()}")
         try:
             with urllib.request.urlopen(self._page, timeout=30) as answer:
-                found = self._pattern.search(answer.read().decode())
+                found = self._pattern.findall(answer.read().decode())
         except (urllib.error.URLError, ConnectionError):
             return 0
-        return int(float(found[1])) if found else 0
+        return int(sum(map(float, found)))
 
     def sample(self) -> Sample:
         """Return rows and CPU at this moment."""

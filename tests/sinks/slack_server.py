@@ -16,8 +16,8 @@ PATH = "/services/T00000000/B00000000/XSECRETXSECRETXSECRETX"
 class Slack:
     """What the server was sent, and what it will answer; it says ``ok`` when nothing is planned.
 
-    `planned` holds (status, body, headers), ``"cut"`` (close before answering) or ``"slow"``
-    (answer only at the end of the test).
+    `planned` holds (status, body, headers), ``"cut"`` (close before answering), ``"cut_after"`` (take it,
+    then close without an answer) or ``"slow"`` (answer only at the end of the test).
     """
 
     def __init__(self) -> None:
@@ -39,6 +39,8 @@ class Slack:
         if plan == "slow":
             await self.over.wait()
         if isinstance(plan, str):
+            if plan == "cut_after":
+                self.bodies.append(body)
             assert request.transport is not None
             request.transport.close()
             return web.Response()
