@@ -65,6 +65,16 @@ class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     routes: list[str] = []
     sources: Annotated[list[Source], Meta(max_length=20)] = []
 
+    @property
+    def keep_windows(self) -> int:
+        """For how many base windows after its end counts of a window are still taken: three of the longest scale."""
+        return 3 * max(self.scales)
+
+    @property
+    def sensitive_features(self) -> frozenset[str]:
+        """The features whose values stand nowhere in clear."""
+        return frozenset(name for name, feature in self.features.items() if feature.sensitive)
+
     def __post_init__(self) -> None:
         """Refuse a time zone in which no window could be aligned."""
         try:

@@ -8,9 +8,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import numpy as np
 
 from detectors.layout import Layout
-from detectors.windows import SIZES_MS
+from detectors.windows import SIZES_MS, Times, window_end, window_start
 from schemas import baselines, control, monitors, topics
 from schemas.baselines import Baseline, IncompatibleBaseline
 from schemas.codec import CorruptError
@@ -52,6 +53,7 @@ class Catalogue:
         self._layouts: dict[str, Layout] = {}
         self._rules: dict[tuple[str, int], Rule] = {}
         self._unread: set[str] = set()
+        self._sensitive: set[str] = set()
 
     def update(self, record: Record) -> None:
         """Take one record of a control topic; one that cannot be read is logged and skipped."""
@@ -88,6 +90,8 @@ class Catalogue:
     def add_monitor(self, monitor: Monitor) -> None:
         """Store a version of a monitor."""
         self._monitors[monitor.model][monitor.monitor_version] = monitor
+        if monitor.sensitive_features:
+            self._sensitive.add(monitor.model)
         self._eras.pop(monitor.model, None)
         for key in [key for key in self._rules if key[1] == monitor.monitor_version]:
             del self._rules[key]
@@ -152,13 +156,33 @@ class Catalogue:
         """Return all baselines of a model by number."""
         return sorted((b for b in self._baselines.values() if b.model == model), key=lambda b: b.number)
 
-    def sensitive_models(self) -> list[str]:
-        """Return the models with a sensitive feature in any version of their monitor."""
-        return [
-            model
-            for model, versions in self._monitors.items()
-            if any(feature.sensitive for monitor in versions.values() for feature in monitor.features.values())
-        ]
+    def hides(self, model: str) -> bool:
+        """Tell whether rows of a model must not be copied: a version of its monitor has a sensitive feature.
+
+        A model with a monitor that could not be read counts as one that has.
+        """
+        return model in self._sensitive or model in self._unread
+
+    def window_end(self, model: str, time_ms: int) -> int:
+        """Return the end of the window in which an event time lies; the end of time where no baseline is effective."""
+        for era in self.eras(model):
+            if era.start_ms <= time_ms < era.end_ms:
+                size, zone = era.baseline.window_ms, era.monitor.timezone
+                return window_end(window_start(time_ms, size, zone), size, zone)
+        return FOREVER
+
+    def guards_ms(self, model: str, record_times: Times, most_ms: int) -> Times | int:
+        """Return how far event times may lie past each of these record times: a base window then, `most_ms` at most.
+
+        A function of the record: the windows are those of the baseline and monitor effective at its own time.
+        """
+        eras = self.eras(model)
+        sizes = np.array([most_ms, *(min(most_ms, era.baseline.window_ms) for era in eras)], np.int64)
+        if (sizes == sizes[-1]).all():
+            return int(sizes[-1])
+        starts = np.array([era.start_ms for era in eras], np.int64)
+        guards: Times = sizes[starts.searchsorted(record_times, "right")]
+        return guards
 
     def keeps_value(self, record: Record) -> bool:
         """Tell whether a record may be copied whole, as into a dead letter.
@@ -166,11 +190,10 @@ class Catalogue:
         True while no model has a sensitive feature; else only for a record whose key names a known model
         without one. A model with a monitor that could not be read counts as one that has.
         """
-        hidden = self._unread.union(self.sensitive_models())
-        if not hidden:
+        if not (self._unread or self._sensitive):
             return True
         model = _key(record)
-        return model not in hidden and model in self.models()
+        return not self.hides(model) and model in self.models()
 
     def models(self) -> list[str]:
         """Return the models that have a baseline or a monitor."""

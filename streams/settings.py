@@ -48,8 +48,21 @@ class Settings(BaseSettings):
     session_timeout_s: float = Field(default=15.0, ge=1, le=300)
     checkpoint_s: float = Field(default=10.0, gt=0, le=600, description="seconds between checkpoints")
     flush_s: float = Field(default=1.0, gt=0, le=60, description="seconds between partial results for display")
-    max_features: int = Field(default=2_000, ge=1, le=20_000)
-    max_models: int = Field(default=10_000, ge=1)
+    max_features: int = Field(
+        default=2_000, ge=1, le=20_000, description="features of a message; one with more becomes a dead letter"
+    )
+    max_models: int = Field(
+        default=10_000, ge=1, description="models of one partition; rows of further ones become dead letters"
+    )
+    max_versions: int = Field(
+        default=100, ge=1, le=10_000, description="versions of a model in one window; further ones count as one"
+    )
+    future_guard_s: float = Field(
+        default=3_600.0,
+        gt=0,
+        le=3_600,
+        description="how far an event may lie past its record's timestamp, at most one base window: else a dead letter",
+    )
     embedded: bool = Field(default=False, description="the broker is the embedded one")
 
     clickhouse_url: str | None = Field(default=None, description="HTTP address, as http://127.0.0.1:8123")

@@ -9,57 +9,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import profile
 from detectors.blocks import BlockMeans
-from detectors.layout import Layout
 from detectors.windows import window_end, window_starts
 from schemas import evidence
 from schemas.arrays import concatenated
-from schemas.codec import decode_counts, encode_counts
+from schemas.codec import compress, decompress
 from schemas.columns import Batch, Times
-from schemas.monitors import Monitor
 from streams.agents.packing import joined, packed
-from streams.agents.vectors import parts
+from streams.agents.tally import NEVER, OTHER_VERSIONS, Key, Tally, TallyState
 from streams.catalogue import Catalogue, Era
 
 Rows = NDArray[np.bool_]
-LATE_PART = -1
-KEEP_WINDOWS = 75
-
-
-class Key(msgspec.Struct, frozen=True, array_like=True):
-    """Identity of a window's counts at one source."""
-
-    version: str
-    slice: str
-    window_start: int
-    baseline_id: str
-    monitor_version: int
-
-
-class Window:
-    """The counts of one window: None before its first row, and once they were sent for good."""
-
-    def __init__(self, end: int, closes: int, counts: NDArray[np.int64] | None = None) -> None:
-        self.end, self.closes = end, closes
-        self.rows, self.late_rows = 0, 0
-        self.first_ms: int | None = None
-        self.unknown_features = 0
-        self.counts = counts
-        self.unseen: profile.Unseen = {}
-        self.dirty = False
-
-
-class _WindowState(msgspec.Struct, array_like=True):
-    key: Key
-    end: int
-    closes: int
-    rows: int
-    late_rows: int
-    unknown_features: int
-    counts: bytes
-    unseen: dict[str, dict[str, int]]
-    first_ms: int | None = None
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -67,18 +27,17 @@ class _State(msgspec.Struct, array_like=True):
     record_time: int
     advanced: int
     announced: bool
-    windows: list[_WindowState]
-    blocks: list[tuple[str, str, dict[str, tuple[int, int, int]]]]
-    next_block: list[tuple[str, str, str, int]]
+    told_idle: bool
+    windows: list[TallyState]
+    means: list[tuple[str, dict[str, tuple[int, int, int]]]]
+    next_block: dict[str, dict[str, int]]
+    blocks: list[evidence.Blocks]
     lost_from: int | None = None
     lost: tuple[int, int] | None = None
 
 
 _decode_state = msgspec.msgpack.Decoder(_State).decode
-
-
-def _sensitive(monitor: Monitor, feature: str) -> bool:
-    return feature in monitor.features and monitor.features[feature].sensitive
+MAX_STATE_BYTES = 1_000_000_000
 
 
 class Seen(NamedTuple):
@@ -102,25 +61,34 @@ class ModelCounts:
     ----------
     source
         Name of the source in the evidence.
-    idle_keep
-        Base windows a closed window stays known, so that rows late for it can be counted.
+    max_versions
+        Versions of the model that get counts of their own in one window; rows of others are counted as one
+        version by the name of ``(other)``.
+
+    Attributes
+    ----------
+    n_late, n_folded, n_unseen_left_out
+        Rows that came too late, batches counted under ``(other)``, unseen levels that found no room.
+    untold_bytes
+        Size of the block means the judge has not been told.
     """
 
-    def __init__(self, source: str, model: str, catalogue: Catalogue) -> None:
-        self._source, self._model, self._catalogue = source, model, catalogue
+    def __init__(self, source: str, model: str, catalogue: Catalogue, *, max_versions: int = 100) -> None:
+        self._source, self._model, self._catalogue, self._max_versions = source, model, catalogue, max_versions
         self.watermark = -1
         self.record_time = -1
         self.changes = 0
+        self.announced = False
+        self.told_idle = False
         self._advanced = -1
-        self._announced = False
-        self._told_idle = False
-        self._windows: dict[Key, Window] = {}
-        self._means: dict[tuple[str, str], BlockMeans] = {}
-        self._next_block: dict[tuple[str, str, str], int] = {}
+        self._windows: dict[Key, Tally] = {}
+        self._means: dict[str, BlockMeans] = {}
+        self._next_block: dict[str, dict[str, int]] = {}
         self._blocks: list[evidence.Blocks] = []
+        self.untold_bytes = 0
         self._lost_from: int | None = None
         self._lost: tuple[int, int] | None = None
-        self.n_late = 0
+        self.n_late = self.n_folded = self.n_unseen_left_out = 0
 
     def lose(self) -> None:
         """Take note that records of the source were lost between the last row seen and the next one."""
@@ -174,42 +142,45 @@ class ModelCounts:
         """Count rows of one era in their windows; return those that were not late."""
         batch = seen.batch
         starts = window_starts(batch.times, era.baseline.window_ms, era.monitor.timezone)
-        known, which = np.unique(starts, return_inverse=True)
-        layout = self._catalogue.layout(era.baseline)
-        windows = [self._window(era, batch.version, int(start)) for start in known]
-        late = seen.before >= np.array([window.closes for window in windows])[which]
-        for index, window in enumerate(windows):
+        if starts[0] == starts[-1] and (starts == starts[0]).all():
+            known, which = starts[:1], np.zeros(len(starts), np.int64)
+        else:
+            known, which = np.unique(starts, return_inverse=True)
+        on_time = np.ones(len(batch.times), bool)
+        for index, start in enumerate(known.tolist()):
             rows = which == index
-            n_late = int((rows & late).sum())
-            window.late_rows += n_late
-            self.n_late += n_late
-            window.dirty = True
-            rows &= ~late
-            if rows.any():
-                self._count(era, window, layout, batch if rows.all() else batch.take(rows))
-        return seen.take(~late)
-
-    def _window(self, era: Era, version: str, start: int) -> Window:
-        key = Key(version, "", start, era.baseline.baseline_id, era.monitor.monitor_version)
-        window = self._windows.get(key)
-        if window is None:
             end = window_end(start, era.baseline.window_ms, era.monitor.timezone)
             closes = end + round(era.monitor.lateness_windows * era.baseline.window_ms)
-            window = self._windows[key] = Window(end, closes)
-        return window
+            late = rows & (seen.before >= closes)
+            n_late = int(np.count_nonzero(late))
+            if n_late:
+                on_time &= ~late
+                self.n_late += n_late
+                kept = late & (seen.before <= end + era.monitor.keep_windows * era.baseline.window_ms)
+                if n_kept := int(np.count_nonzero(kept)):
+                    tally = self._tally(era, batch.version, start, end, closes)
+                    tally.late_rows += n_kept
+                    tally.dirty = True
+                rows &= ~late
+            if rows.any():
+                tally = self._tally(era, batch.version, start, end, closes)
+                counted = batch if rows.all() else batch.take(rows)
+                layout, hidden = self._catalogue.layout(era.baseline), era.monitor.sensitive_features
+                self.n_unseen_left_out += tally.add(layout, counted, hidden)
+                tally.dirty = True
+        return seen.take(on_time)
 
-    def _count(self, era: Era, window: Window, layout: Layout, batch: Batch) -> None:
-        if window.counts is None:
-            window.counts = layout.zeros()
-        n_rows = len(batch.times)
-        profile.add(layout, window.counts, batch.columns, n_rows)
-        window.rows += n_rows
-        earliest = int(batch.times.min())
-        window.first_ms = earliest if window.first_ms is None else min(window.first_ms, earliest)
-        window.unknown_features = max(window.unknown_features, profile.unknown_features(layout, batch.columns))
-        unseen = profile.unseen_levels(layout, batch.columns)
-        if unseen := {name: levels for name, levels in unseen.items() if not _sensitive(era.monitor, name)}:
-            window.unseen = profile.merge_unseen(window.unseen, unseen)
+    def _tally(self, era: Era, version: str, start: int, end: int, closes: int) -> Tally:
+        """Return the counts of a window and version; beyond the limit those of all other versions."""
+        window = (start, era.baseline.baseline_id, era.monitor.monitor_version)
+        key = Key(version, "", *window)
+        tally = self._windows.get(key)
+        if tally is None:
+            if sum(_window(other) == window for other in self._windows) >= self._max_versions:
+                self.n_folded += 1
+                key = Key(OTHER_VERSIONS, "", *window)
+            tally = self._windows.setdefault(key, Tally(end, closes))
+        return tally
 
     def _add_blocks(self, era: Era, on_time: Sequence[Seen]) -> None:
         """Add to the block means. A block is stamped with the watermark at its last row.
@@ -218,29 +189,30 @@ class ModelCounts:
         blocks of all sources are known: the detectors' order does not depend on who was faster.
         """
         baseline_id = era.baseline.baseline_id
-        means = self._means.get(("", baseline_id))
+        means = self._means.get(baseline_id)
         if means is None:
-            means = self._means["", baseline_id] = BlockMeans(self._catalogue.layout(era.baseline))
+            means = self._means[baseline_id] = BlockMeans(self._catalogue.layout(era.baseline))
         columns, after = on_time[0].batch.columns, on_time[0].after
         if len(on_time) > 1:
             columns, _ = concatenated([seen.batch for seen in on_time])
             order = np.argsort(np.concatenate([seen.batch.offsets for seen in on_time]), kind="stable")
             columns = {name: column.take(order) for name, column in columns.items()}
             after = np.concatenate([seen.after for seen in on_time])[order]
+        next_block = self._next_block.setdefault(baseline_id, {})
         for feature, (times, values) in means.add(columns, after).items():
-            first = self._next_block.get(("", baseline_id, feature), 0)
-            self._next_block["", baseline_id, feature] = first + len(times)
-            self._blocks.append(
-                evidence.Blocks(
-                    "", feature, baseline_id, first, times.astype("<i8").tobytes(), values.astype("<i2").tobytes()
-                )
+            first = next_block.get(feature, 0)
+            next_block[feature] = first + len(times)
+            blocks = evidence.Blocks(
+                "", feature, baseline_id, first, times.astype("<i8").tobytes(), values.astype("<i2").tobytes()
             )
+            self._blocks.append(blocks)
+            self.untold_bytes += len(blocks.times) + len(blocks.values)
 
     def announcement(self, position: int) -> evidence.Partial | None:
         """Return, once, what makes the judge wait for this source: it has rows of the model."""
-        if self._announced:
+        if self.announced:
             return None
-        self._announced = True
+        self.announced = True
         return evidence.Partial(self._source, position, self._model)
 
     def partials(self, position: int, now_ms: int | None) -> Iterator[evidence.Partial]:
@@ -261,93 +233,83 @@ class ModelCounts:
         reached = self.watermark + (now_ms - self.record_time if idle and now_ms is not None else 0)
         if idle:
             self._miss(reached)
-        told = [self._told(key, window) for key, window in self._changed(reached)]
-        boundary = any(self._advanced < t <= reached for w in self._windows.values() for t in (w.end, w.closes))
-        moved = boundary or self._advanced < 0 or idle != self._told_idle
-        if not (told or self._blocks or moved or self._lost):
+        changed = self._changed(reached)
+        moved = self.boundary <= reached or self._advanced < 0 or idle != self.told_idle
+        if not (changed or self._blocks or moved or self._lost):
             return
-        self._advanced, self._told_idle = max(self._advanced, reached), idle
-        blocks, self._blocks = list(joined(self._blocks)), []
+        self.changes += 1
+        self._advanced, self.told_idle = max(self._advanced, reached), idle
+        blocks, self._blocks, self.untold_bytes = list(joined(self._blocks)), [], 0
         lost, self._lost = self._lost, None
-        *records, last = packed([counts for several in told for counts in several], blocks)
-        for windows, means in records:  # what was lost stands in each: a judge may judge after any of them
-            yield evidence.Partial(self._source, position, self._model, windows, means, lost=lost)
-        yield evidence.Partial(self._source, position, self._model, *last, self._advanced, idle, lost)
+        waiting = None
+        for windows, means in packed(self._told(changed), blocks):
+            if waiting is not None:  # what was lost stands in each: a judge may judge after any of them
+                yield evidence.Partial(self._source, position, self._model, *waiting, lost=lost)
+            waiting = windows, means
+        assert waiting is not None, "packed yields at least once"
+        yield evidence.Partial(self._source, position, self._model, *waiting, self._advanced, idle, lost)
         self._forget()
 
-    def _changed(self, reached: int) -> list[tuple[Key, Window]]:
-        changed = [(key, window) for key, window in self._windows.items() if window.dirty and window.end <= reached]
+    @property
+    def boundary(self) -> int:
+        """The first end or close of a window, passed or to come, that the judge has not been told of."""
+        return min((tally.next_after(self._advanced) for tally in self._windows.values()), default=NEVER)
+
+    def _changed(self, reached: int) -> list[tuple[Key, Tally]]:
+        changed = [(key, tally) for key, tally in self._windows.items() if tally.dirty and tally.end <= reached]
         return sorted(changed, key=lambda item: (item[0].window_start, item[0].version, item[0].slice))
 
-    def _told(self, key: Key, window: Window) -> list[evidence.WindowCounts]:
-        window.dirty = False
-        told = []
-        if window.counts is not None and window.rows:
+    def _told(self, changed: Sequence[tuple[Key, Tally]]) -> Iterator[evidence.WindowCounts]:
+        for key, tally in changed:
+            tally.dirty = False
             baseline = self._catalogue.baseline(key.baseline_id)
             assert baseline is not None, "a window was counted under it"
-            for index, part in enumerate(parts(self._catalogue.layout(baseline))):
-                first = index == 0
-                told.append(
-                    evidence.WindowCounts(
-                        key.version, key.slice, key.window_start, key.baseline_id, key.monitor_version,
-                        index, window.rows, 0, encode_counts(window.counts[part]),
-                        window.unseen if first else {}, window.unknown_features if first else 0,
-                        window.first_ms if first else None,
-                    )
-                )  # fmt: skip
-        if window.late_rows:
-            told.append(
-                evidence.WindowCounts(
-                    key.version, key.slice, key.window_start, key.baseline_id, key.monitor_version,
-                    LATE_PART, 0, window.late_rows, b"",
-                )
-            )  # fmt: skip
-        return told
+            yield from tally.told(key, self._catalogue.layout(baseline))
 
     def _forget(self) -> None:
         """Drop the counts of windows that can only get late rows now, and windows nobody keeps any more.
 
         Only the rows' own watermark decides: idleness must not change what is counted.
         """
-        for key, window in list(self._windows.items()):
-            if window.closes <= self.watermark and window.counts is not None:
-                window.counts = None
-                self.changes += 1
-            if window.counts is None and self.watermark - window.end > KEEP_WINDOWS * (window.end - key.window_start):
+        for key, tally in list(self._windows.items()):
+            if tally.closes > self.watermark or tally.dirty:
+                continue
+            tally.counts, tally.unseen = None, {}
+            baseline, monitor = self._catalogue.under(self._model, key.baseline_id, key.monitor_version)
+            if not tally.late_rows or self.watermark - tally.end > monitor.keep_windows * baseline.window_ms:
                 del self._windows[key]
 
+    @property
+    def n_bytes(self) -> int:
+        """About how much memory this takes."""
+        counted = sum(tally.counts.nbytes for tally in self._windows.values() if tally.counts is not None)
+        return 20_000 + counted + self.untold_bytes
+
     def encode(self) -> bytes:
-        """Return the state; what `partials` has not yielded is not in it, so flush first."""
-        windows = [
-            _WindowState(
-                key, w.end, w.closes, w.rows, w.late_rows, w.unknown_features,
-                b"" if w.counts is None else encode_counts(w.counts), w.unseen, w.first_ms,
-            )
-            for key, w in self._windows.items()
-        ]  # fmt: skip
-        blocks = [(slice_, baseline_id, dict(means.snapshot())) for (slice_, baseline_id), means in self._means.items()]
-        next_block = [(*key, number) for key, number in self._next_block.items()]
+        """Return the state."""
         state = _State(
-            self.watermark, self.record_time, self._advanced, self._announced, windows, blocks, next_block,
-            self._lost_from, self._lost,
+            self.watermark, self.record_time, self._advanced, self.announced, self.told_idle,
+            [tally.snapshot(key) for key, tally in self._windows.items()],
+            [(baseline_id, dict(means.snapshot())) for baseline_id, means in self._means.items()],
+            self._next_block, list(joined(self._blocks)), self._lost_from, self._lost,
         )  # fmt: skip
-        return msgspec.msgpack.encode(state)
+        return compress(msgspec.msgpack.encode(state))
 
     def restore(self, data: bytes) -> None:
-        """Take the state `encode` gave; everything open is told again."""
-        state = _decode_state(data)
+        """Take the state `encode` gave."""
+        state = _decode_state(decompress(data, MAX_STATE_BYTES))
         self.watermark, self.record_time = state.watermark, state.record_time
-        self._advanced, self._announced = state.advanced, state.announced
+        self._advanced, self.announced, self.told_idle = state.advanced, state.announced, state.told_idle
         self._lost_from, self._lost = state.lost_from, state.lost
-        for saved in state.windows:
-            window = Window(saved.end, saved.closes, decode_counts(saved.counts) if saved.counts else None)
-            window.rows, window.late_rows, window.unseen = saved.rows, saved.late_rows, saved.unseen
-            window.unknown_features, window.first_ms = saved.unknown_features, saved.first_ms
-            window.dirty = True
-            self._windows[saved.key] = window
-        for slice_, baseline_id, unfinished in state.blocks:
+        self._windows = {saved.key: Tally.restore(saved) for saved in state.windows}
+        for baseline_id, unfinished in state.means:
             baseline = self._catalogue.baseline(baseline_id)
             if baseline is not None:
-                means = self._means[slice_, baseline_id] = BlockMeans(self._catalogue.layout(baseline))
+                means = self._means[baseline_id] = BlockMeans(self._catalogue.layout(baseline))
                 means.restore(unfinished)
-        self._next_block = {(slice_, baseline_id, feature): n for slice_, baseline_id, feature, n in state.next_block}
+        self._next_block, self._blocks = state.next_block, state.blocks
+        self.untold_bytes = sum(len(blocks.times) + len(blocks.values) for blocks in state.blocks)
+
+
+def _window(key: Key) -> tuple[int, str, int]:
+    return key.window_start, key.baseline_id, key.monitor_version

@@ -17,12 +17,11 @@ from schemas.codec import decode_counts
 from schemas.evidence import Partial, WindowCounts
 from schemas.monitors import Monitor
 from schemas.results import FeatureVerdict, Result
-from streams.agents.counting import LATE_PART
 from streams.agents.detecting import Detectors, DetectorsState
+from streams.agents.tally import LATE_PART
 from streams.agents.vectors import parts
 from streams.catalogue import Catalogue
 
-KEEP_SCALES = 3
 VERSION_MIXED = "version_mixed"
 NO_FEATURES: list[FeatureVerdict] = []
 
@@ -156,7 +155,7 @@ class ModelJudge:
         """Make a window; None when it is older than what is kept."""
         baseline, monitor = self._catalogue.under(self.model, counts.baseline_id, counts.monitor_version)
         end = windows.window_end(counts.window_start, baseline.window_ms, monitor.timezone)
-        keep = KEEP_SCALES * max(monitor.scales) * baseline.window_ms
+        keep = monitor.keep_windows * baseline.window_ms
         if end < self._state.joint - keep:
             return None
         closes = end + round(monitor.lateness_windows * baseline.window_ms)
@@ -290,7 +289,7 @@ class ModelJudge:
         for key, window in list(state.windows.items()):
             _, monitor = self._under(window)
             size = window.end - key[1]
-            if window.judged and window.end < state.joint - KEEP_SCALES * max(monitor.scales) * size:
+            if window.judged and window.end < state.joint - monitor.keep_windows * size:
                 del state.windows[key]
         oldest = min((start for _, start in state.windows), default=0)
         size = max((w.end - k[1] for k, w in state.windows.items()), default=0)

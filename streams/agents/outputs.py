@@ -23,7 +23,7 @@ class Originating:
     """
 
     def __init__(self, topic: str, partition: int, n_partitions: Mapping[str, int]) -> None:
-        self._topic, self._partition, self._n_partitions = topic, partition, n_partitions
+        self.topic, self.partition, self._n_partitions = topic, partition, n_partitions
         self._offset, self._ordinal = -1, 0
 
     def output(
@@ -37,7 +37,7 @@ class Originating:
         """Return the next output of the record at `offset`."""
         if offset != self._offset:
             self._offset, self._ordinal = offset, 0
-        origin = Origin(self._topic, self._partition, offset, self._ordinal)
+        origin = Origin(self.topic, self.partition, offset, self._ordinal)
         self._ordinal += 1
         partition = partition_of(key, self._n_partitions[topic])
         return Output(topic, partition, key.encode(), value, (*headers, (ORIGIN_HEADER, origin.encode())))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from schemas import evidence
 
@@ -24,13 +25,13 @@ def joined(blocks: Sequence[evidence.Blocks]) -> Iterator[evidence.Blocks]:
 
 
 def packed(
-    counts: Sequence[evidence.WindowCounts], blocks: Sequence[evidence.Blocks]
+    counts: Iterable[evidence.WindowCounts], blocks: Iterable[evidence.Blocks]
 ) -> Iterator[tuple[list[evidence.WindowCounts], list[evidence.Blocks]]]:
     """Cut counts and blocks into records within the size limit; yield at least one."""
     size = 0
     windows: list[evidence.WindowCounts] = []
     means: list[evidence.Blocks] = []
-    items: list[evidence.WindowCounts | evidence.Blocks] = [*counts, *blocks]
+    items: Iterable[evidence.WindowCounts | evidence.Blocks] = chain(counts, blocks)
     for item in items:
         n_bytes = len(item.counts) if isinstance(item, evidence.WindowCounts) else len(item.times) + len(item.values)
         if size and size + n_bytes > evidence.MAX_BYTES:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 
-from detectors.windows import DAY_MS, future_guard_ms
+from detectors.windows import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas import evidence, topics
 from schemas.codec import ORIGIN_HEADER
 from schemas.columns import Batch
@@ -16,14 +16,52 @@ from schemas.events import reject_rows
 from schemas.records import Record, Rejected
 from streams.agents.counting import ModelCounts
 from streams.agents.decoding import Decoder, EventDecoder
+from streams.agents.due import Due
+from streams.agents.gathering import SEGMENT as GATHERED
+from streams.agents.gathering import Gathered
 from streams.agents.outputs import Originating, dead_output
+from streams.agents.resting import SEGMENT as MODEL
+from streams.agents.resting import Known, Models
 from streams.catalogue import FOREVER, Catalogue
 from streams.engine.outbox import Output
 from streams.engine.stage import Reading
 
 PARTITION_SEGMENT, DECODER_SEGMENT = "partition", "decoder"
-UNKNOWN_LOST_MS = 7 * DAY_MS
+UNKNOWN_LOST_MS = SILENT_MS = 7 * DAY_MS
 """After a loss, how long a model that is new here counts as one whose earlier rows may have been lost."""
+MAX_WAITING_BYTES = 48_000
+MAX_WAITING_MS = 10 * MINUTE_MS
+MAX_OVERDUE = 8
+MAX_UNTOLD_BYTES = 50_000
+LEAST_GUARD_MS = 0
+NO_TIME = -1
+
+
+class Limits(NamedTuple):
+    """What a stage keeps at most.
+
+    Attributes
+    ----------
+    features, models, versions
+        Features of a message, models of a partition, versions of a model in one window.
+    future_ms
+        How far an event time may lie past its record's timestamp; never more than a base window.
+    gather_rows, gather_bytes
+        Rows of a model that wait to be counted together, and bytes of all models that do.
+    open_bytes
+        Memory for counts that are not at rest.
+    """
+
+    features: int = 2_000
+    models: int = 10_000
+    versions: int = 100
+    future_ms: int = HOUR_MS
+    gather_rows: int = 256
+    gather_bytes: int = 16_000_000
+    open_bytes: int = 32_000_000
+
+
+DEFAULT_LIMITS = Limits()
 
 
 class ProfileMetrics(Protocol):
@@ -33,6 +71,7 @@ class ProfileMetrics(Protocol):
     def late_rows(self, model: str, n_rows: int) -> None: ...
     def dead_letter(self, reason: str) -> None: ...
     def tombstones(self, n_records: int) -> None: ...
+    def limited(self, limit: str, n: int) -> None: ...
 
 
 class _PartitionState(msgspec.Struct):
@@ -52,12 +91,17 @@ class ProfileStage:
     this stage begins to count the model's rows at its next checkpoint, once every record that a
     worker before it may have forwarded has passed: so each row is counted once, here or there.
 
+    Records of models with few rows wait until there are enough to be worth counting, and at the latest
+    until there is something to tell of their model; what waits is part of the state.
+
     Parameters
     ----------
     source
         This partition's name in the evidence.
     log_end
         End of the partition when it was taken over.
+    limits
+        What this stage keeps at most.
     decoder
         Of the partition's records; without one they are events.
     """
@@ -70,57 +114,117 @@ class ProfileStage:
         metrics: ProfileMetrics,
         *,
         log_end: int = 0,
-        max_features: int = 2_000,
-        max_models: int = 10_000,
+        limits: Limits = DEFAULT_LIMITS,
         decoder: Decoder | None = None,
     ) -> None:
         self._source, self._catalogue, self._out, self._metrics = source, catalogue, originating, metrics
-        self._log_end, self._max_models = log_end, max_models
-        self._decoder = decoder or EventDecoder(max_features=max_features)
-        self._models: dict[str, ModelCounts] = {}
+        self._log_end, self._limits = log_end, limits
+        self._events = EventDecoder(max_features=limits.features)
+        self._decoder = decoder or self._events
+        self._models = Models(self._empty, limits.open_bytes)
+        self._gathered = Gathered(
+            originating.topic, originating.partition,
+            max_rows=limits.gather_rows, max_bytes=MAX_WAITING_BYTES, max_total_bytes=limits.gather_bytes,
+        )  # fmt: skip
+        self._due = Due(self._models, lambda model: round(catalogue.monitor(model).idle_s * 1000))
         self._counting: set[str] = set()
         self._changes = 0
         self._record_time = -1
         self._position = 0
         self._lost_until = -1
 
+    def _empty(self, model: str) -> ModelCounts:
+        return ModelCounts(self._source, model, self._catalogue, max_versions=self._limits.versions)
+
     def update(self, records: Sequence[Record]) -> list[Output]:
-        """Count the rows of some records; return dead letters and rows to learn from."""
+        """Take the rows of some records; return dead letters and rows to learn from."""
         if self._lost_until == FOREVER:
             self._lost_until = max(records[0].timestamp or 0, self._record_time) + UNKNOWN_LOST_MS
         decoded = self._decoder.decode(records)
         rejected = decoded.rejected
         self._metrics.tombstones(decoded.n_tombstones)
         learning: dict[int, list[str]] = {}
-        announced: list[Output] = []
+        announced: list[evidence.Partial] = []
+        by_offset: dict[int, Record] = {}
         for model, batches in self._by_model(decoded.batches, rejected).items():
-            counts = self._models.get(model)
-            if counts is None:
-                if len(self._models) >= self._max_models:
-                    _reject_all(batches, "too_many_models", f"more than {self._max_models} models", rejected)
+            known = self._models.get(model)
+            if known is None:
+                if len(self._models) >= self._limits.models:
+                    detail = f"this partition has rows of {self._limits.models} models already; see max_models"
+                    _reject_all(batches, "too_many_models", detail, rejected)
                     continue
-                counts = self._models[model] = ModelCounts(self._source, model, self._catalogue)
+                known = self._models.add(model)
                 if self._record_time < self._lost_until:
-                    counts.lose()
+                    self._models.open(model).lose()
+                    self._models.done(model)
             if model in self._counting:
-                announcement = counts.announcement(int(batches[0].offsets[0]))
-                if announcement is not None:
-                    announced.append(self._evidence(announcement))
-                late = counts.n_late
-                counts.add(batches)
-                self._metrics.rows(model, sum(len(batch.times) for batch in batches), counts.watermark)
-                self._metrics.late_rows(model, counts.n_late - late)
-            elif model in self._catalogue.sensitive_models():
+                if not known.announced:
+                    announcement = self._models.open(model).announcement(int(batches[0].offsets[0]))
+                    if announcement is not None:
+                        announced.append(announcement)
+                    self._models.done(model)
+                by_offset = by_offset or {record.offset: record for record in records}
+                self._take(model, known, batches, by_offset)
+            elif self._catalogue.hides(model):
                 detail = "it has sensitive features, so its rows are not copied to be learned from: create its baseline"
                 _reject_all(batches, "needs_baseline", detail, rejected)
             else:
-                list(counts.see(batches))
+                list(self._models.open(model).see(batches))
+                self._models.done(model)
                 for offset in {int(offset) for batch in batches for offset in np.unique(batch.offsets)}:
                     learning.setdefault(offset, []).append(model)
+        while (model_due := self._gathered.overdue(NO_TIME)) is not None:
+            self._count(model_due)
         self._record_time = max(self._record_time, records[-1].timestamp or -1)
         self._position = records[-1].offset + 1
         self._changes += 1
-        return [*announced, *self._outputs(records, learning, rejected)]
+        return [*self._outputs(records, learning, rejected), *map(self._evidence, announced)]
+
+    def _take(self, model: str, known: Known, batches: Sequence[Batch], by_offset: Mapping[int, Record]) -> None:
+        """Let the rows of one model wait when they are few, else count them with those that wait."""
+        n_rows = sum(len(batch.times) for batch in batches)
+        newest = max(int(batch.times.max()) for batch in batches)
+        self._metrics.rows(model, n_rows, newest)
+        if n_rows >= self._limits.gather_rows:
+            self._count(model, batches)
+        else:
+            offsets = sorted({offset for batch in batches for offset in batch.offsets.tolist()})
+            records = [kept for offset in offsets for kept in self._decoder.kept(by_offset[offset], model)]
+            n_bytes = sum(len(record.value or b"") for record in records)
+            if not self._gathered.fits(model, n_rows, n_bytes):
+                self._count(model, batches)
+            else:
+                known.newest = max(known.newest, newest)
+                known.record_time = max(known.record_time, *(record.timestamp or -1 for record in records))
+                self._gathered.add(model, records, n_rows, n_bytes, known.record_time)
+                earliest = min(int(batch.times.min()) for batch in batches)
+                known.boundary = min(known.boundary, self._catalogue.window_end(model, earliest))
+        known.urgent |= known.idle
+        self._due.add(model)
+
+    def _count(self, model: str, fresh: Sequence[Batch] = ()) -> None:
+        """Count the rows of a model that wait, then `fresh` ones."""
+        batches = [*self._decoded(self._gathered.take(model)), *fresh]
+        if not batches:
+            return
+        counts = self._models.open(model)
+        late, folded, left_out = counts.n_late, counts.n_folded, counts.n_unseen_left_out
+        counts.add(batches)
+        self._models.done(model)
+        known = self._models.get(model)
+        if known is not None and counts.untold_bytes > MAX_UNTOLD_BYTES:
+            known.urgent = True
+        self._due.add(model)
+        self._metrics.late_rows(model, counts.n_late - late)
+        self._metrics.limited("versions", counts.n_folded - folded)
+        self._metrics.limited("unseen_levels", counts.n_unseen_left_out - left_out)
+
+    def _decoded(self, records: Sequence[Record]) -> list[Batch]:
+        """Return the rows of records that waited; what is wrong with others was told when they came."""
+        if not records:
+            return []
+        batches = self._events.decode(records).batches
+        return [good for batch in batches if len((good := self._guarded(batch, [])).times)]
 
     def _by_model(self, batches: Sequence[Batch], rejected: list[Rejected]) -> dict[str, list[Batch]]:
         """Group the batches by model, without rows from the future."""
@@ -133,12 +237,15 @@ class ProfileStage:
 
     def _guarded(self, batch: Batch, rejected: list[Rejected]) -> Batch:
         """Reject rows from the future: no watermark may pass the record's own time by more than the guard."""
-        baseline = self._catalogue.newest(batch.model)
-        guard = future_guard_ms(baseline.window_ms) if baseline else future_guard_ms()
-        future = (batch.times > batch.record_times + guard) & (batch.record_times >= 0)
+        ahead = batch.times - batch.record_times
+        if ahead.max() <= LEAST_GUARD_MS:
+            return batch
+        guards = self._catalogue.guards_ms(batch.model, batch.record_times, self._limits.future_ms)
+        future = (ahead > guards) & (batch.record_times >= 0)
         if not future.any():
             return batch
-        detail = f"time {{time}} lies more than {guard // 1000} s after the record's own timestamp; check the clock"
+        guard_s = int(np.max(np.where(future, guards, 0))) // 1000
+        detail = f"time {{time}} lies more than {guard_s} s after the record's own timestamp; check the clock"
         reject_rows(batch, future, "time_in_future", detail, rejected)
         return batch.take(~future)
 
@@ -173,12 +280,18 @@ class ProfileStage:
         return len(records)
 
     def flush(self, now_ms: int, *, caught_up: bool) -> Iterator[Output]:
-        """Yield what the judge has not been told yet."""
+        """Yield what the judge has not been told yet, of the models of which there is something to tell."""
         passed = max(now_ms, self._record_time) if caught_up else self._record_time
-        for model, counts in self._models.items():
-            if model in self._counting:
-                for partial in counts.partials(self._position, passed):
-                    yield self._evidence(partial)
+        for _ in range(MAX_OVERDUE):
+            if (model := self._gathered.overdue(passed - MAX_WAITING_MS)) is None:
+                break
+            self._count(model)
+        for model in self._due.until(passed):
+            self._count(model)
+            for partial in self._models.open(model).partials(self._position, passed):
+                yield self._evidence(partial)
+            self._models.done(model)
+            self._due.told(model)
 
     def _evidence(self, partial: evidence.Partial) -> Output:
         offset = max(0, partial.position - 1)
@@ -189,8 +302,9 @@ class ProfileStage:
         del n_records
         self._lost_until = FOREVER
         self._changes += 1
-        for counts in self._models.values():
-            counts.lose()
+        for model in self._models:
+            self._models.open(model).lose()
+            self._models.done(model)
 
     def readings(self) -> Sequence[Reading]:
         """Nothing is read again."""
@@ -201,18 +315,33 @@ class ProfileStage:
         raise AssertionError(f"{reading} was not wanted; {len(records)} records")
 
     def before_checkpoint(self) -> None:
-        """Begin to count models whose baseline is known, once earlier forwarding lies behind."""
+        """Begin to count models whose baseline is known, once earlier forwarding lies behind.
+
+        Rows of models with sensitive features are counted now: a snapshot must not hold them as they came.
+        """
         if self._position >= self._log_end:
             ready = {model for model in self._catalogue.models() if self._catalogue.eras(model)}
-            if not ready <= self._counting:
-                self._counting |= ready
+            for model in ready - self._counting:
                 self._changes += 1
+                self._counting.add(model)
+                if self._models.get(model) is not None:
+                    self._due.add(model)
+        for model in [model for model in self._gathered if self._catalogue.hides(model)]:
+            self._count(model)
+        if 2 * len(self._models) > self._limits.models:
+            self._drop_silent()
+
+    def _drop_silent(self) -> None:
+        """Forget models that were never counted and have sent nothing for long: they would take others' room."""
+        for model in [model for model in self._models if model not in self._counting]:
+            known = self._models.get(model)
+            if known is not None and known.record_time < self._record_time - SILENT_MS:
+                self._models.drop(model)
 
     def segments(self) -> Mapping[str, int]:
-        """One segment a model, and one for the partition."""
-        names = {f"model/{model}": counts.changes for model, counts in self._models.items()}
+        """One segment a model, some for what waits, and one for the partition."""
         decoder = {DECODER_SEGMENT: self._decoder.changes} if self._decoder.changes else {}
-        return {PARTITION_SEGMENT: self._changes, **decoder, **names}
+        return {PARTITION_SEGMENT: self._changes, **decoder, **self._gathered.segments(), **self._models.segments()}
 
     def encode(self, segment: str) -> bytes:
         """Return a segment's bytes."""
@@ -222,25 +351,34 @@ class ProfileStage:
             return msgspec.msgpack.encode(state)
         if segment == DECODER_SEGMENT:
             return self._decoder.encode()
-        return self._models[segment.removeprefix("model/")].encode()
+        if segment.startswith(GATHERED):
+            return self._gathered.encode(segment)
+        return self._models.encode(segment.removeprefix(MODEL))
 
     def restore(self, segments: Mapping[str, bytes]) -> None:
         """Take a snapshot's segments."""
+        state = _decode_partition(segments[PARTITION_SEGMENT])
+        self._counting, self._record_time = set(state.counting), state.record_time
+        self._position, self._lost_until = state.position, state.lost_until
         for name, data in segments.items():
-            if name == PARTITION_SEGMENT:
-                state = _decode_partition(data)
-                self._counting, self._record_time = set(state.counting), state.record_time
-                self._position, self._lost_until = state.position, state.lost_until
+            if name.startswith(MODEL):
+                self._models.restore(name.removeprefix(MODEL), data)
+            elif name.startswith(GATHERED):
+                self._gathered.restore(name, data)
             elif name == DECODER_SEGMENT:
                 self._decoder.restore(data)
-            else:
-                model = name.removeprefix("model/")
-                counts = self._models[model] = ModelCounts(self._source, model, self._catalogue)
-                counts.restore(data)
+        for model, records in self._gathered.models():
+            known = self._models.get(model) or self._models.add(model)
+            for batch in self._decoded(records):
+                known.newest = max(known.newest, int(batch.times.max()))
+                known.record_time = max(known.record_time, int(batch.record_times.max()))
+                known.boundary = min(known.boundary, self._catalogue.window_end(model, int(batch.times.min())))
+        for model in self._counting.intersection(self._models):
+            self._due.add(model)
 
     def models(self) -> Iterable[str]:
         """Return the models this partition has seen."""
-        return self._models.keys()
+        return iter(self._models)
 
 
 def _reject_all(batches: Sequence[Batch], reason: str, detail: str, rejected: list[Rejected]) -> None:

@@ -40,6 +40,9 @@ class Silent:
     def tombstones(self, n_records: int) -> None:
         """Pass over."""
 
+    def limited(self, limit: str, n: int) -> None:
+        """Pass over."""
+
     def observe_result(self, result: Result, now_ms: int) -> None:
         """Pass over."""
 

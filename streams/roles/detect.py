@@ -8,11 +8,14 @@ from typing import Any
 from schemas import topics
 from streams.agents.judge import JudgeStage
 from streams.agents.learn import LearnStage
-from streams.agents.profile import ProfileStage
+from streams.agents.profile import DEFAULT_LIMITS, Limits, ProfileStage
 from streams.engine.agent import StatefulAgent
 from streams.engine.app import RoleApp, attach, leave
 from streams.roles.parts import Parts
 from streams.settings import Settings
+
+EMBEDDED_GATHER_BYTES = 250_000
+"""The embedded broker keeps little, so snapshots on it stay small."""
 
 
 def build(settings: Settings) -> RoleApp:
@@ -21,6 +24,14 @@ def build(settings: Settings) -> RoleApp:
     parts.follow_control()
     catalogue, metrics = parts.catalogue, parts.metrics
 
+    limits = Limits(
+        features=settings.max_features,
+        models=settings.max_models,
+        versions=settings.max_versions,
+        future_ms=round(settings.future_guard_s * 1000),
+        gather_bytes=EMBEDDED_GATHER_BYTES if settings.embedded else DEFAULT_LIMITS.gather_bytes,
+    )
+
     def profile(partition: int, log_end: int) -> ProfileStage:
         return ProfileStage(
             f"{topics.EVENTS.name}/{partition}",
@@ -28,8 +39,7 @@ def build(settings: Settings) -> RoleApp:
             parts.originating(topics.EVENTS.name, partition),
             metrics,
             log_end=log_end,
-            max_features=settings.max_features,
-            max_models=settings.max_models,
+            limits=limits,
         )
 
     def judge(partition: int, _log_end: int) -> JudgeStage:

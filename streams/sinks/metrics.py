@@ -183,6 +183,14 @@ LLM_COST = Metric(
     "Cost by the configured prices.",
     "Compare with llm_tokens_total; check the price table when it differs from the bill.",
 )
+LIMITED = Metric(
+    "limited_total",
+    "counter",
+    ("limit",),
+    "How often a limit was met without a dead letter: versions of a model, unseen levels of a feature.",
+    "versions: send a release and no request id as the version, or raise max_versions; unseen_levels: ignore the "
+    "feature or make it text.",
+)
 SERIES_DROPPED = Metric(
     "series_dropped_total",
     "counter",
@@ -215,5 +223,6 @@ ALL: tuple[Metric, ...] = (
     PERFORMANCE,
     LLM_TOKENS,
     LLM_COST,
+    LIMITED,
     SERIES_DROPPED,
 )

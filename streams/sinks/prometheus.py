@@ -84,6 +84,11 @@ class Metrics:
         """Count rows that came too late."""
         self._add(metrics.LATE_ROWS, n_rows, model)
 
+    def limited(self, limit: str, n: int) -> None:
+        """Count how often a limit was met without a dead letter."""
+        if n:
+            self._counters[metrics.LIMITED.name].labels(limit).inc(n)
+
     def type_errors(self, model: str, n_values: int) -> None:
         """Count values of a wrong type."""
         self._add(metrics.TYPE_ERRORS, n_values, model)
