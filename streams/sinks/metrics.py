@@ -187,9 +187,8 @@ LIMITED = Metric(
     "limited_total",
     "counter",
     ("limit",),
-    "How often a limit was met without a dead letter: versions of a model, unseen levels of a feature.",
-    "versions: send a release and no request id as the version, or raise max_versions; unseen_levels: ignore the "
-    "feature or make it text.",
+    "How often a limit was met that drops no row: on versions of a model, on unseen levels kept of a feature.",
+    "Send releases, no request identities, as versions; ignore a feature that has ever new levels, or make it text.",
 )
 SERIES_DROPPED = Metric(
     "series_dropped_total",

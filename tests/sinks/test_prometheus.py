@@ -86,6 +86,7 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
 BEYOND_THE_CONTRACT = {
     "checkpoint_bytes",
     "late_after_final_total",
+    "limited_total",
     "series_dropped_total",
     "state_lost_records_total",
     "tombstones_total",
