@@ -14,7 +14,29 @@ MAX_MESSAGE_BYTES = 900_000
 PREFIX = "DRIFTGAUGE_"
 KAFKA_PREFIX = "DRIFTGAUGE_KAFKA_"
 
+SECRETS_DIR = "DRIFTGAUGE_SECRETS_DIR"
+
 KafkaValue = str | int | float | bool
+
+SECURITY: Mapping[str, str] = MappingProxyType(
+    {
+        "security_protocol": "security.protocol",
+        "sasl_mechanism": "sasl.mechanism",
+        "sasl_username": "sasl.username",
+        "sasl_password": "sasl.password",
+        "oauth_token_url": "sasl.oauthbearer.token.endpoint.url",
+        "oauth_client_id": "sasl.oauthbearer.client.id",
+        "oauth_client_secret": "sasl.oauthbearer.client.secret",
+        "oauth_scope": "sasl.oauthbearer.scope",
+        "oauth_ca_file": "https.ca.location",
+        "ssl_ca_file": "ssl.ca.location",
+        "ssl_cert_file": "ssl.certificate.location",
+        "ssl_key_file": "ssl.key.location",
+        "ssl_key_password": "ssl.key.password",
+    }
+)
+"""Variables that mean the same to driftgauge's roles, and what Kafka's library calls them."""
+_SECRET = ("sasl_password", "oauth_client_secret", "ssl_key_password")
 
 _LIMITS = {"buffer_bytes": (2 * MIB, 1 << 40), "linger_ms": (0, 60_000), "batch_rows": (1, 10_000)}
 _OWN = frozenset({"error_cb", "dr_cb", "dr_msg_cb", "on_delivery", "logger", "log_cb", "stats_cb", "throttle_cb"})
@@ -85,7 +107,7 @@ def read_settings(given: Mapping[str, object], environment: Mapping[str, str]) -
     extra = given.get("kafka")
     if extra is not None and not isinstance(extra, Mapping):
         raise SettingsError("kafka: give a dict of librdkafka settings")
-    kafka = {**_kafka_of(environment), **(extra or {})}
+    kafka = {**_security_of(environment), **_kafka_of(environment), **(extra or {})}
     if own := _OWN & kafka.keys():
         raise SettingsError(f"kafka[{min(own)!r}]: the client sets its own callbacks; leave it out")
     for name, value in kafka.items():
@@ -126,6 +148,30 @@ def _whole(name: str, given: Mapping[str, object], environment: Mapping[str, str
     if number is None or not low <= number <= high:
         raise SettingsError(f"{name} ({PREFIX}{name.upper()}): expected a whole number from {low} to {high}")
     return number
+
+
+def _security_of(environment: Mapping[str, str]) -> dict[str, KafkaValue]:
+    """Return librdkafka settings for the variables the roles know as well, or the files they stand in."""
+    given = {name: environment.get(PREFIX + name.upper(), "") or _secret_of(name, environment) for name in SECURITY}
+    if given["ssl_cert_file"] and not given["ssl_key_file"]:
+        given["ssl_key_file"] = given["ssl_cert_file"]
+    settings: dict[str, KafkaValue] = {SECURITY[name]: value for name, value in given.items() if value}
+    if settings and "SASL" in given["security_protocol"]:
+        settings.setdefault("sasl.mechanism", "SCRAM-SHA-512")
+        if settings["sasl.mechanism"] == "OAUTHBEARER":
+            settings["sasl.oauthbearer.method"] = "oidc"
+    return settings
+
+
+def _secret_of(name: str, environment: Mapping[str, str]) -> str:
+    folder = environment.get(SECRETS_DIR)
+    if not folder or name not in _SECRET:
+        return ""
+    file = Path(folder) / f"{PREFIX}{name}".lower()
+    try:
+        return file.read_text().strip() if file.is_file() else ""
+    except OSError as error:
+        raise SettingsError(f"{SECRETS_DIR}: cannot read {file.name} ({error.strerror})") from None
 
 
 def _kafka_of(environment: Mapping[str, str]) -> dict[str, KafkaValue]:
