@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from streams import roles
+from streams import logs, roles
 from streams.commands.printing import console
 from streams.embedded.services import Embedded
 from streams.roles.stores import store_of
@@ -63,5 +62,5 @@ def _all(settings: Settings, workers: int, embedded: bool, data: Path) -> None:
 
 
 def _supervise(settings: Settings, names: list[str], n_workers: dict[str, int], environment: dict[str, str]) -> None:
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.start(settings, "supervisor")
     Supervisor(workers_of(names, settings, n_workers), environment).run()

@@ -11,6 +11,7 @@ from typing import Any
 import faust
 
 from schemas.records import Record
+from streams import tracing
 from streams.engine import private
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ class SinkAgent:
         first = await private.first_offset(self.app, self.topic, partition)
         if first > position > 0:
             where = f"{self.topic}/{partition}: the log begins at {first}, the position was {position}"
-            log.error("state_lost: %s %s (%d records)", self.name, where, first - position)
+            place = {"agent": self.name, "topic": self.topic, "partition": partition, "offset": position}
+            log.error("state_lost: %s %s (%d records)", self.name, where, first - position, extra=place)
             self._lost(self.name, first - position)
 
     async def flush(self) -> None:
@@ -110,7 +112,8 @@ class SinkAgent:
                 await private.commit(self.app, self.topic, partition, position, metadata)
             except Exception as error:  # also a refused commit: somebody else delivers these now
                 where = f"{self.topic}/{partition}@{part[0].offset}"
-                log.exception("%s: %s", self.name, where)
+                place = {"agent": self.name, "topic": self.topic, "partition": partition, "offset": part[0].offset}
+                log.exception("%s: %s", self.name, where, extra=place)
                 self._leave(f"{self.name} failed on {where}: {type(error).__name__}: {error}")
                 raise
             self.held[partition] = position
@@ -119,12 +122,13 @@ class SinkAgent:
         """Return the commit metadata, None when the partitions went before the records were safe."""
         if self._releasing:
             return None
-        self._delivery = delivery = asyncio.ensure_future(self._deliver(partition, records))
-        try:
-            await asyncio.wait([delivery])
-        finally:
-            delivery.cancel()
-            self._delivery = None
+        with tracing.records_span("deliver", self.name, records):
+            self._delivery = delivery = asyncio.ensure_future(self._deliver(partition, records))
+            try:
+                await asyncio.wait([delivery])
+            finally:
+                delivery.cancel()
+                self._delivery = None
         return None if delivery.cancelled() else delivery.result()
 
     async def release(self) -> None:

@@ -6,12 +6,12 @@ A role imports only what it needs, so that its process stays small.
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from importlib import import_module
 
 import faust
 
+from streams import logs, tracing
 from streams.settings import Settings
 
 PORTS = {"panel": 8600, "detect": 8601, "store": 8602, "notify": 8603, "forward": 8604}
@@ -27,9 +27,15 @@ def port_of(role: str, settings: Settings) -> int:
 
 def run(role: str, settings: Settings) -> None:
     """Run one role until a signal stops it."""
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for noisy in ("aiokafka", "faust", "mode"):
-        logging.getLogger(noisy).setLevel("WARNING" if settings.log_level == "INFO" else settings.log_level)
+    logs.start(settings, role)
+    end_traces = tracing.start(settings, role)
+    try:
+        _run(role, settings)
+    finally:
+        end_traces()
+
+
+def _run(role: str, settings: Settings) -> None:
     module = import_module(f"streams.roles.{role}")
     if role == "panel":
         asyncio.run(_until_stopped(module.serve, settings))

@@ -11,6 +11,7 @@ from schemas import alerts, topics
 from schemas.alerts import Alert
 from schemas.codec import CorruptError, Origin
 from schemas.records import Record
+from streams import tracing
 from streams.agents.outputs import origin_of
 from streams.engine.app import RoleApp, attach, leave
 from streams.engine.sink import SinkAgent
@@ -98,17 +99,20 @@ def build(settings: Settings) -> RoleApp:
             try:
                 origin, alert = read_alert(record)
             except InvalidAlert as error:
-                log.error("%s/%s@%s is not sent: %s", record.topic, partition, record.offset, error)
+                place = {"topic": record.topic, "partition": partition, "offset": record.offset}
+                log.error("%s/%s@%s is not sent: %s", record.topic, partition, record.offset, error, extra=place)
                 parts.metrics.dead_letter("alert_invalid")
                 continue
             if seen.old(partition, origin):
                 continue
-            log.info("alert %s #%d: %s", alert.episode_id, alert.sequence, alert.state)
+            place = {"model": alert.model, "topic": record.topic, "partition": partition, "offset": record.offset}
+            log.info("alert %s #%d: %s", alert.episode_id, alert.sequence, alert.state, extra=place)
             if slack is not None:
                 try:
-                    await slack.send(alert)
+                    with tracing.span("send", sink="slack", episode=alert.episode_id, sequence=alert.sequence):
+                        await slack.send(alert)
                 except DeliveryRejected as error:
-                    log.error("alert %s was not delivered: %s", alert.episode_id, error)
+                    log.error("alert %s was not delivered: %s", alert.episode_id, error, extra=place)
                     parts.metrics.dead_letter("slack_rejected")
             seen.add(partition, origin)
         return seen.encode(partition)
