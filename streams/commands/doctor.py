@@ -3,33 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import socket
+from collections.abc import Iterator
 from typing import Annotated
 
 import aiohttp
 import typer
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from yarl import URL
 
+from schemas.spans import PROTOBUF
 from schemas.topics import ALL
+from streams import permissions, roles
 from streams.commands.printing import Json, show
 from streams.engine import preflight
+from streams.panel.access import UnsafeBind, check_bind
+from streams.probe import answers
 from streams.roles.stores import store_of
-from streams.settings import Settings, load
+from streams.settings import Settings, load, variable
 from streams.sinks.errors import SinkError, SinkUnavailable
 
 Line = tuple[str, str, str]
+Roles = Annotated[list[str] | None, typer.Option("--role", help="Whose permissions to check; all by default.")]
 
 
 def doctor(
     as_json: Json = False,
+    role: Roles = None,
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait for each system.")] = 5.0,
 ) -> None:
-    """Check Kafka, topics, ClickHouse, Slack and the OTLP endpoint; exit code 3 when one cannot be reached.
+    """Check Kafka with the permissions of each role, ClickHouse, Slack, OTLP endpoints and ports.
 
-    Example: `driftgauge doctor --json`
+    Exit code 3 when a system cannot be reached, 2 when something else is wrong.
+
+    Example: `driftgauge doctor --role detect --json`
     """
+    if unknown := set(role or ()) - set(roles.ROLES):
+        raise typer.BadParameter(f"there is no role {min(unknown)!r}; choose {', '.join(roles.ROLES)}")
     settings = load()
-    checks: list[Callable[[Settings, float], Line]] = [_kafka, _topics, _clickhouse, _slack, _otlp, _panel]
-    lines = [check(settings, timeout_s) for check in checks]
+    lines = [
+        *_kafka(settings, role or list(roles.ROLES)),
+        _clickhouse(settings, timeout_s),
+        _slack(settings, timeout_s),
+        _otlp(settings, "OTLP", "otlp", "only needed to forward spans", timeout_s),
+        _otlp(settings, "traces", "traces", "only needed to trace our own work", timeout_s),
+        _panel(settings, timeout_s),
+    ]
     show("driftgauge doctor", ("system", "state", "what to do"), lines, as_json)
     if any(state == "unreachable" for _, state, _ in lines):
         raise typer.Exit(3)
@@ -37,22 +56,28 @@ def doctor(
         raise typer.Exit(2)
 
 
-def _kafka(settings: Settings, _timeout_s: float) -> Line:
+def _kafka(settings: Settings, names: list[str]) -> Iterator[Line]:
     try:
         found = preflight.existing(settings)
-    except preflight.UnreachableError as error:
-        return "Kafka", "unreachable", str(error)
-    return "Kafka", "ok", f"{settings.bootstrap_servers}, {len(found)} topics"
-
-
-def _topics(settings: Settings, _timeout_s: float) -> Line:
+    except preflight.PreflightError as error:
+        state = "unreachable" if isinstance(error, preflight.UnreachableError) else "wrong"
+        yield "Kafka", state, str(error)
+        yield "topics", "unknown", "Kafka has to answer first"
+        return
+    way: str = settings.security_protocol
+    way += f", {settings.sasl_mechanism}" if way.startswith("SASL") else ""
+    yield "Kafka", "ok", f"{settings.bootstrap_servers} ({way}), {len(found)} topics"
     try:
         preflight.check(settings, ALL)
-    except preflight.UnreachableError:
-        return "topics", "unknown", "Kafka has to answer first"
+        yield "topics", "ok", f"all {len(ALL)} there"
     except preflight.PreflightError as error:
-        return "topics", "wrong", str(error)
-    return "topics", "ok", f"all {len(ALL)} there"
+        yield "topics", "wrong", str(error)
+    for name in names:
+        try:
+            preflight.check_role(name, settings)
+            yield f"rights of {name}", "ok", permissions.group_of(name, settings.group) or "reads without a group"
+        except preflight.PreflightError as error:
+            yield f"rights of {name}", "wrong", str(error)
 
 
 def _clickhouse(settings: Settings, timeout_s: float) -> Line:
@@ -78,34 +103,68 @@ def _clickhouse(settings: Settings, timeout_s: float) -> Line:
     return "ClickHouse", "ok", url
 
 
-def _slack(settings: Settings, _timeout_s: float) -> Line:
+def _slack(settings: Settings, timeout_s: float) -> Line:
+    """Reach the host of the webhook: its path is the secret, and posting there would be a message."""
     if settings.slack_webhook_url is None:
         return "Slack", "not set", "DRIFTGAUGE_SLACK_WEBHOOK_URL; without it alerts are only logged and shown"
-    return "Slack", "set", "not tried: a check would post a message"
+    try:
+        url = URL(settings.slack_webhook_url.get_secret_value())
+        with socket.create_connection((url.host or "", url.port or 443), timeout_s):
+            return "Slack", "ok", f"{url.host} answers; `driftgauge alerts test` sends a message"
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        return "Slack", "unreachable", f"its host: {why}; check DRIFTGAUGE_SLACK_WEBHOOK_URL"
 
 
-def _otlp(settings: Settings, timeout_s: float) -> Line:
-    if not settings.otlp_endpoint:
-        return "OTLP", "not set", "DRIFTGAUGE_OTLP_ENDPOINT; only needed to forward spans"
-    endpoint = settings.otlp_endpoint
+def _otlp(settings: Settings, system: str, prefix: str, purpose: str, timeout_s: float) -> Line:
+    """Send a request without spans, which every OTLP endpoint takes."""
+    names = variable(f"{prefix}_endpoint"), variable(f"{prefix}_headers")
+    endpoint = getattr(settings, f"{prefix}_endpoint")
+    if not endpoint:
+        return system, "not set", f"{names[0]}; {purpose}"
+    secrets = getattr(settings, f"{prefix}_headers")
+    headers = {name: secret.get_secret_value() for name, secret in secrets.items()} | {"Content-Type": PROTOBUF}
 
     async def reach() -> int:
+        url = URL(endpoint)
+        url = url if url.path.strip("/") else url / "v1/traces"
         timeout = aiohttp.ClientTimeout(total=timeout_s)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(endpoint) as answer:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.post(url, data=ExportTraceServiceRequest().SerializeToString(), headers=headers) as answer,
+        ):
             return answer.status
 
     try:
-        return "OTLP", "ok", f"{endpoint} answers ({asyncio.run(reach())})"
+        status = asyncio.run(reach())
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return "OTLP", "unreachable", f"{endpoint}: {type(error).__name__}; check DRIFTGAUGE_OTLP_ENDPOINT"
+        return system, "unreachable", f"{endpoint}: {type(error).__name__}; check {names[0]}"
+    if status in (401, 403):
+        return system, "wrong", f"{endpoint} answers {status}; check {names[1]}"
+    if status >= 300:
+        return system, "wrong", f"{endpoint} answers {status} to an empty OTLP request; check {names[0]}"
+    return system, "ok", endpoint
 
 
-def _panel(settings: Settings, _timeout_s: float) -> Line:
-    loopback = settings.bind in ("127.0.0.1", "localhost", "::1")
-    if not loopback and settings.panel_token is None and not settings.insecure:
-        return (
-            "panel",
-            "wrong",
-            "DRIFTGAUGE_BIND is not loopback: set DRIFTGAUGE_PANEL_TOKEN or DRIFTGAUGE_INSECURE=true",
-        )
-    return "panel", "ok", settings.panel_address
+def _panel(settings: Settings, timeout_s: float) -> Line:
+    token = settings.panel_token.get_secret_value() if settings.panel_token else None
+    try:
+        check_bind(settings.bind, token, settings.insecure)
+    except UnsafeBind as error:
+        return "panel", "wrong", str(error)
+    if settings.panel_port == 0 or _free(settings.bind, settings.panel_port):
+        return "panel", "ok", settings.panel_address
+    address = f"http://{settings.bind}:{settings.panel_port}/healthz"
+    if answers(address, timeout_s):
+        return "panel", "ok", f"{settings.panel_address}, a panel runs there"
+    return "panel", "wrong", "another program has the port: choose another DRIFTGAUGE_PANEL_PORT or DRIFTGAUGE_BIND"
+
+
+def _free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            return True
+        except OSError:
+            return False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -66,39 +68,83 @@ def test_the_doctor_finds_everything_down(run: Run) -> None:
         "doctor", "--json", "--timeout", "1",
         DRIFTGAUGE_CLICKHOUSE_URL=f"http://127.0.0.1:{free_port()}",
         DRIFTGAUGE_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}",
+        DRIFTGAUGE_TRACES_ENDPOINT=f"http://127.0.0.1:{free_port()}",
+        DRIFTGAUGE_SLACK_WEBHOOK_URL=f"http://127.0.0.1:{free_port()}/very-secret",
         DRIFTGAUGE_BIND="0.0.0.0",
     )  # fmt: skip
     assert shown.code == 3
     found = {line["system"]: line for line in shown.json}
     states = {system: line["state"] for system, line in found.items()}
     assert states == {
-        "Kafka": "unreachable", "topics": "unknown", "ClickHouse": "unreachable", "Slack": "not set",
-        "OTLP": "unreachable", "panel": "wrong",
+        "Kafka": "unreachable", "topics": "unknown", "ClickHouse": "unreachable", "Slack": "unreachable",
+        "OTLP": "unreachable", "traces": "unreachable", "panel": "wrong",
     }  # fmt: skip
     assert "DRIFTGAUGE_BOOTSTRAP_SERVERS" in found["Kafka"]["what to do"]
     assert "DRIFTGAUGE_CLICKHOUSE_URL" in found["ClickHouse"]["what to do"]
+    assert "DRIFTGAUGE_TRACES_ENDPOINT" in found["traces"]["what to do"]
+    assert "DRIFTGAUGE_SLACK_WEBHOOK_URL" in found["Slack"]["what to do"]
+    assert "very-secret" not in shown.out + shown.err
     assert "DRIFTGAUGE_PANEL_TOKEN" in found["panel"]["what to do"]
 
 
+class _Collector(BaseHTTPRequestHandler):
+    """An OTLP endpoint for who knows the key."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        known = self.headers["key"] == "k3y" and self.path == "/v1/traces"
+        self.send_response(200 if known else 401)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def collector() -> Iterator[str]:
+    """The address of an OTLP endpoint."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Collector)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
 def test_the_doctor_finds_everything_up_and_shows_no_secret(
-    embedded_cluster: Callable[..., Cluster], on: Callable[..., Run], store: EmbeddedClickHouse
+    embedded_cluster: Callable[..., Cluster], on: Callable[..., Run], store: EmbeddedClickHouse, collector: str
 ) -> None:
-    secret = "https://hooks.slack.com/services/T0/B0/very-secret"
-    shown = on(
+    doctor = on(
         embedded_cluster(),
         DRIFTGAUGE_CLICKHOUSE_URL=store.url,
-        DRIFTGAUGE_OTLP_ENDPOINT=store.url,
-        DRIFTGAUGE_SLACK_WEBHOOK_URL=secret,
-    )("doctor")
-    assert shown.code == 0, shown
-    assert shown.out.count(" ok ") == 5, shown.out
+        DRIFTGAUGE_OTLP_ENDPOINT=collector,
+        DRIFTGAUGE_OTLP_HEADERS='{"key": "k3y"}',
+        DRIFTGAUGE_TRACES_ENDPOINT=collector,
+        DRIFTGAUGE_SLACK_WEBHOOK_URL=f"{collector}/services/very-secret",
+        DRIFTGAUGE_PANEL_PORT=str(free_port()),
+    )
+    shown = doctor("doctor", "--json", "--role", "detect")
+    found = {line["system"]: line for line in shown.json}
+    assert {system: line["state"] for system, line in found.items()} == {
+        "Kafka": "ok", "topics": "ok", "rights of detect": "ok", "ClickHouse": "ok", "Slack": "ok", "OTLP": "ok",
+        "traces": "wrong", "panel": "ok",
+    }  # fmt: skip
+    assert "DRIFTGAUGE_TRACES_HEADERS" in found["traces"]["what to do"]
+    assert shown.code == 2
     assert "very-secret" not in shown.out + shown.err
+    assert "k3y" not in shown.out + shown.err
+
+
+def test_the_doctor_finds_another_program_on_the_panels_port(run: Run, collector: str) -> None:
+    shown = run("doctor", "--json", "--timeout", "1", DRIFTGAUGE_PANEL_PORT=collector.rpartition(":")[2])
+    found = {line["system"]: line for line in shown.json}
+    assert found["panel"]["state"] == "wrong"
+    assert "DRIFTGAUGE_PANEL_PORT" in found["panel"]["what to do"]
 
 
 def test_the_doctor_names_missing_topics(run: Run, embedded_broker: Callable[..., object]) -> None:
     broker = embedded_broker({"drift.events.v1": 2})
     address = broker.bootstrap_servers  # type: ignore[attr-defined]  # the fixture's broker has one
-    shown = run("doctor", "--json", DRIFTGAUGE_BOOTSTRAP_SERVERS=address)
+    shown = run("doctor", "--json", DRIFTGAUGE_BOOTSTRAP_SERVERS=address, DRIFTGAUGE_EMBEDDED="true")
     assert shown.code == 2
     found = {line["system"]: line["what to do"] for line in shown.json}
     assert "drift.results.v1" in found["topics"]
