@@ -7,7 +7,7 @@ import sys
 import typer
 
 from detectors.errors import DetectorError
-from streams.commands import alerts, baselines, dead, demo, doctor, monitors, replay, run, topics
+from streams.commands import acls, alerts, baselines, dead, demo, doctor, monitors, replay, run, topics
 from streams.commands.printing import errors
 from streams.embedded.broker import EmbeddedBrokerError
 from streams.embedded.clickhouse import EmbeddedStoreError
@@ -34,6 +34,7 @@ app.command()(demo.demo)
 app.command()(run.run)
 app.command()(replay.replay)
 app.command()(doctor.doctor)
+app.command()(acls.acls)
 app.add_typer(baselines.app, name="baseline")
 app.add_typer(monitors.app, name="monitor")
 app.add_typer(topics.app, name="topics")

@@ -18,6 +18,8 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError as UnreadableValue
 
+from streams import tls
+
 CONFIG_FILE = "DRIFTGAUGE_CONFIG"
 
 
@@ -36,12 +38,18 @@ class Settings(BaseSettings):
 
     bootstrap_servers: str = Field(default="127.0.0.1:9092", description="Kafka brokers, host:port with commas between")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
-    ssl_ca_file: Path | None = None
-    ssl_cert_file: Path | None = None
-    ssl_key_file: Path | None = None
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "SCRAM-SHA-512"
+    sasl_username: str | None = Field(default=None, description="of SCRAM and PLAIN")
+    sasl_password: SecretStr | None = Field(default=None, description="of SCRAM and PLAIN")
+    oauth_token_url: str | None = Field(default=None, description="OAUTHBEARER: the token endpoint")
+    oauth_client_id: str | None = Field(default=None, description="OAUTHBEARER: of the client credentials")
+    oauth_client_secret: SecretStr | None = Field(default=None, description="OAUTHBEARER: of the client credentials")
+    oauth_scope: str = Field(default="", description="OAUTHBEARER: scopes to ask for, spaces between")
+    oauth_ca_file: Path | None = Field(default=None, description="CA of the token endpoint; the system's by default")
+    ssl_ca_file: Path | None = Field(default=None, description="CA of the brokers, PEM; the system's by default")
+    ssl_cert_file: Path | None = Field(default=None, description="our certificate (mTLS), PEM, with its chain")
+    ssl_key_file: Path | None = Field(default=None, description="its key, PEM; by default in ssl_cert_file")
+    ssl_key_password: SecretStr | None = Field(default=None, description="of an encrypted key")
     group: str = Field(default="driftgauge", description="prefix of the consumer groups, one group a role")
     partitions: int = Field(default=8, ge=1, le=1024, description="partitions of topics made by `topics create`")
     replication: int = Field(default=1, ge=1, le=9, description="replicas of topics made by `topics create`")
@@ -73,6 +81,9 @@ class Settings(BaseSettings):
     slack_webhook_url: SecretStr | None = None
     otlp_endpoint: str | None = Field(default=None, description="OTLP/HTTP address spans are forwarded to")
     otlp_headers: dict[str, SecretStr] = {}
+    traces_endpoint: str | None = Field(default=None, description="OTLP/HTTP address for spans of the roles' own work")
+    traces_headers: dict[str, SecretStr] = {}
+    traces_sample: float = Field(default=0.1, ge=0, le=1, description="share of the batches taken that is traced")
 
     bind: str = Field(default="127.0.0.1", description="address of the panel and of every role's /metrics")
     panel_port: int = Field(default=8600, ge=0, le=65535)
@@ -81,6 +92,7 @@ class Settings(BaseSettings):
     insecure: bool = Field(default=False, description="allow the panel on another address without a token")
     metrics_port: int = Field(default=0, ge=0, le=65535, description="port of /metrics; 0 takes the role's own")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = Field(default="text", description="json: one object a line, with its place")
 
     @classmethod
     def settings_customise_sources(
@@ -137,6 +149,7 @@ def load(**overrides: object) -> Settings:
 
 SECRETS_DIR = "DRIFTGAUGE_SECRETS_DIR"
 NOT_SETTINGS = {CONFIG_FILE, SECRETS_DIR}
+OAUTH = ("oauth_token_url", "oauth_client_id", "oauth_client_secret")
 CLIENT_PREFIXES = ("DRIFTGAUGE_CLIENT_", "DRIFTGAUGE_TEST_", "DRIFTGAUGE_KAFKA_")
 SERVER = re.compile(r"^(\[[0-9a-fA-F:]+\]|[^\s:,/]+):\d{1,5}$")
 
@@ -153,20 +166,23 @@ def _unfit(settings: Settings) -> Iterator[str]:
             yield f"{variable('bootstrap_servers')}: {server.strip()!r} is not host:port; put commas between several"
     if not settings.group.strip():
         yield f"{variable('group')}: it is empty; give a prefix for the consumer groups"
-    for field in ("clickhouse_url", "otlp_endpoint", "panel_url"):
+    for field in ("clickhouse_url", "otlp_endpoint", "traces_endpoint", "panel_url", "oauth_token_url"):
         url = getattr(settings, field)
         if url is not None and not re.match(r"^https?://[^\s/]", url):
             yield f"{variable(field)}: give an address that begins with http:// or https://"
     if settings.security_protocol.startswith("SASL"):
-        for field in ("sasl_username", "sasl_password"):
+        oauth = settings.sasl_mechanism == "OAUTHBEARER"
+        for field in OAUTH if oauth else ("sasl_username", "sasl_password"):
             if getattr(settings, field) is None:
-                yield f"{variable(field)}: {settings.security_protocol} needs it"
-    for field in ("ssl_ca_file", "ssl_cert_file", "ssl_key_file"):
+                yield f"{variable(field)}: {settings.sasl_mechanism} needs it"
+    if re.match(r"http://(?!(127\.0\.0\.1|localhost|\[::1\])[:/])", settings.oauth_token_url or ""):
+        yield f"{variable('oauth_token_url')}: give an https:// address: the client secret is sent there"
+    for field in ("ssl_ca_file", "ssl_cert_file", "ssl_key_file", "oauth_ca_file"):
         path = getattr(settings, field)
         if path is not None and not path.is_file():
             yield f"{variable(field)}: there is no file {path}"
-    if settings.ssl_key_file is not None and settings.ssl_cert_file is None:
-        yield f"{variable('ssl_key_file')}: it needs {variable('ssl_cert_file')} beside it"
+    for field, why in tls.wrong(settings):
+        yield f"{variable(field)}: {why}"
 
 
 def _unknown_variables() -> list[str]:

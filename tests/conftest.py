@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 from tests.brokers import Broker, Embedded, Kafka, start_kafka
+from tests.kafka.secured import SecuredKafka, start_secured
 from tests.real import NOT_DEMANDED, STRICT
 
 
@@ -42,6 +43,14 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     broker.close()
 
 
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """Apache Kafka with TLS, SASL and an authorizer for the whole run; make topics under `unique` names."""
+    broker = start_secured(tmp_path_factory.mktemp("secured"))
+    yield broker
+    broker.close()
+
+
 @pytest.fixture(scope="session", params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def broker(request: pytest.FixtureRequest) -> Broker:
     """Each test that asks for it runs twice: on the embedded broker and on Apache Kafka."""
@@ -58,7 +67,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     everything = config.args_source == pytest.Config.ArgsSource.TESTPATHS
     left_out = everything and not STRICT and os.environ.get("SCENARIOS") != "1"
     for item in items:
-        if "kafka" in getattr(item, "fixturenames", ()):
+        if {"kafka", "secured"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
         if left_out and item.get_closest_marker("scenario"):
             item.add_marker(pytest.mark.skip(reason="takes half a minute and more; SCENARIOS=1 make test runs it"))

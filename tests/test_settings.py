@@ -6,6 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from streams.settings import CONFIG_FILE, Settings, SettingsError, load
 
@@ -88,6 +95,12 @@ def test_the_clients_variables_are_its_own(monkeypatch: pytest.MonkeyPatch) -> N
         ({"SECURITY_PROTOCOL": "SASL_SSL", "SASL_USERNAME": "drift"}, "DRIFTGAUGE_SASL_PASSWORD"),
         ({"SSL_CA_FILE": "/nowhere/ca.pem"}, "DRIFTGAUGE_SSL_CA_FILE"),
         ({"SSL_KEY_FILE": "key.pem"}, "DRIFTGAUGE_SSL_KEY_FILE"),
+        ({"SECURITY_PROTOCOL": "SASL_SSL", "SASL_MECHANISM": "OAUTHBEARER"}, "DRIFTGAUGE_OAUTH_TOKEN_URL"),
+        ({"SECURITY_PROTOCOL": "SASL_SSL", "SASL_MECHANISM": "OAUTHBEARER"}, "DRIFTGAUGE_OAUTH_CLIENT_SECRET"),
+        ({"OAUTH_TOKEN_URL": "http://issuer.example/token"}, "DRIFTGAUGE_OAUTH_TOKEN_URL: give an https"),
+        ({"OAUTH_CA_FILE": "/nowhere/ca.pem"}, "DRIFTGAUGE_OAUTH_CA_FILE"),
+        ({"SECURITY_PROTOCOL": "SSL", "SSL_CA_FILE": __file__}, "DRIFTGAUGE_SSL_CA_FILE: .* no PEM certificate"),
+        ({"SECURITY_PROTOCOL": "SSL", "SSL_CERT_FILE": __file__}, "DRIFTGAUGE_SSL_CERT_FILE: .* no PEM key"),
         ({"BOOTSTRAP_SERVERS": "broker"}, "DRIFTGAUGE_BOOTSTRAP_SERVERS"),
         ({"BOOTSTRAP_SERVERS": ""}, "DRIFTGAUGE_BOOTSTRAP_SERVERS"),
         ({"CLICKHOUSE_URL": "127.0.0.1:8123"}, "DRIFTGAUGE_CLICKHOUSE_URL"),
@@ -105,8 +118,46 @@ def test_what_cannot_work_is_refused_at_once(
         load()
 
 
+def _pems(folder: Path) -> tuple[Path, Path, Path]:
+    """Write a CA, a certificate and an encrypted key; the key's password is SECRET."""
+    ca = trustme.CA()
+    leaf = ca.issue_cert("worker.test", key_type=trustme.KeyType.RSA)
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    leaf.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    key = load_pem_private_key(leaf.private_key_pem.bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(SECRET.encode()))
+    (folder / "key.pem").write_bytes(locked)
+    return folder / "ca.pem", folder / "cert.pem", folder / "key.pem"
+
+
+def test_certificate_key_and_its_password_have_to_fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ca, cert, key = _pems(tmp_path)
+    monkeypatch.setenv("DRIFTGAUGE_SSL_CA_FILE", str(ca))
+    with pytest.raises(SettingsError, match="DRIFTGAUGE_SSL_CA_FILE: it has no effect with PLAINTEXT"):
+        load()
+    for name, value in {"SECURITY_PROTOCOL": "SSL", "SSL_CERT_FILE": cert, "SSL_KEY_FILE": key}.items():
+        monkeypatch.setenv(f"DRIFTGAUGE_{name}", str(value))
+    for password in ("", "another"):
+        monkeypatch.setenv("DRIFTGAUGE_SSL_KEY_PASSWORD", password)
+        with pytest.raises(SettingsError, match=r"DRIFTGAUGE_SSL_KEY_FILE: .*DRIFTGAUGE_SSL_KEY_PASSWORD"):
+            load()
+    monkeypatch.setenv("DRIFTGAUGE_SSL_KEY_PASSWORD", SECRET)
+    assert SECRET not in repr(load())
+    (tmp_path / "other").mkdir()
+    monkeypatch.setenv("DRIFTGAUGE_SSL_CERT_FILE", str(_pems(tmp_path / "other")[1]))
+    with pytest.raises(SettingsError, match="the key does not belong to the certificate"):
+        load()
+
+
 def test_a_secret_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    secrets = ("SASL_PASSWORD", "CLICKHOUSE_PASSWORD", "SLACK_WEBHOOK_URL", "PANEL_TOKEN")
+    secrets = (
+        "SASL_PASSWORD",
+        "OAUTH_CLIENT_SECRET",
+        "SSL_KEY_PASSWORD",
+        "CLICKHOUSE_PASSWORD",
+        "SLACK_WEBHOOK_URL",
+        "PANEL_TOKEN",
+    )
     for name in secrets:
         monkeypatch.setenv(f"DRIFTGAUGE_{name}", SECRET)
     monkeypatch.setenv("DRIFTGAUGE_OTLP_HEADERS", f'{{"api_key": "{SECRET}"}}')

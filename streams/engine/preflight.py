@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.topics import ALL, INPUTS, Topic, snapshots
+from streams.engine import diagnosis, rights
 from streams.engine.connection import librdkafka
+from streams.engine.diagnosis import Verdict
+from streams.permissions import TOPICS
 from streams.settings import Settings
 
 TIMEOUT_S = 20.0
+ATTEMPT_S = 1.0
+REFUSED_AFTER_S = 2.5  # another broker of the list may take us
 DESCRIBE_TIMEOUT_S = 5.0
 SOURCES = {snapshots(agent).name: source.name for agent, source in INPUTS.items()}
 
@@ -26,6 +32,40 @@ class PreflightError(Exception):
 
 class UnreachableError(PreflightError):
     """The brokers do not answer."""
+
+
+class RefusedError(PreflightError):
+    """The brokers answer and let us not in: a setting of TLS or SASL is wrong."""
+
+
+def reach(settings: Settings) -> tuple[AdminClient, Any]:
+    """Return a client and the metadata a broker gave it.
+
+    Raises
+    ------
+    RefusedError
+        Within seconds, when a setting of TLS or SASL is wrong.
+    UnreachableError
+        Within seconds when something else is wrong with the connection, or when no broker answers in time.
+    """
+    errors: list[KafkaError] = []
+    try:
+        client = AdminClient(librdkafka(settings) | {"error_cb": errors.append, "log_level": 0})
+    except KafkaException as error:
+        raise RefusedError(f"Kafka's library refuses the settings of the connection: {error.args[0].str()}") from None
+    started = time.monotonic()
+    while True:
+        try:
+            return client, client.list_topics(timeout=min(ATTEMPT_S, TIMEOUT_S))
+        except KafkaException as error:
+            client.poll(0)
+            waited = time.monotonic() - started
+            if waited < min(REFUSED_AFTER_S, TIMEOUT_S):
+                continue
+            why, fix, verdict = diagnosis.explain(settings, errors or [error.args[0]])
+            if verdict is not Verdict.SILENT or waited >= TIMEOUT_S:
+                kind = RefusedError if verdict is Verdict.REFUSED else UnreachableError
+                raise kind(f"Kafka at {settings.bootstrap_servers} {why}. {fix}.") from None
 
 
 def planned(settings: Settings) -> dict[str, int]:
@@ -39,19 +79,14 @@ def existing(settings: Settings) -> dict[str, int]:
 
     Raises
     ------
-    UnreachableError
-        When no broker answers in time.
+    RefusedError, UnreachableError
+        When the brokers do not let us in, or none answers in time.
     """
-    errors: list[str] = []
-    client = AdminClient(librdkafka(settings) | {"error_cb": lambda error: errors.append(error.str()), "log_level": 0})
-    try:
-        metadata: Any = client.list_topics(timeout=TIMEOUT_S)
-    except KafkaException as error:
-        why = errors[-1] if errors else error.args[0].str()
-        raise UnreachableError(
-            f"Kafka at {settings.bootstrap_servers} does not answer: {why}. Check DRIFTGAUGE_BOOTSTRAP_SERVERS, "
-            "and with TLS or SASL the DRIFTGAUGE_SECURITY_PROTOCOL, DRIFTGAUGE_SASL_… and DRIFTGAUGE_SSL_… settings."
-        ) from None
+    _, metadata = reach(settings)
+    return _counts(metadata)
+
+
+def _counts(metadata: Any) -> dict[str, int]:
     return {name: len(topic.partitions) for name, topic in metadata.topics.items() if not topic.error}
 
 
@@ -67,12 +102,42 @@ def check(settings: Settings, needed: Iterable[Topic]) -> dict[str, int]:
     missing = [topic.name for topic in needed if topic.name not in found]
     if missing:
         raise PreflightError(f"missing topics: {', '.join(missing)}. Make them with `driftgauge topics create`.")
-    wrong = []
-    for name, source in SOURCES.items():
-        if name in found and source in found and found[name] != found[source]:
-            wrong.append(f"{name} has {found[name]} partitions and its input {source} has {found[source]}")
-    if wrong:
-        raise PreflightError("; ".join(wrong) + ". They must be equal.")
+    if wrong := _unequal(found):
+        raise PreflightError("; ".join(wrong))
+    return found
+
+
+def _unequal(found: dict[str, int]) -> list[str]:
+    return [
+        f"{name} has {found[name]} partitions and its input {source} has {found[source]}. They must be equal."
+        for name, source in SOURCES.items()
+        if name in found and source in found and found[name] != found[source]
+    ]
+
+
+def check_role(role: str, settings: Settings) -> dict[str, int]:
+    """Return the partition counts of all topics once everything a role needs is there and allowed.
+
+    Raises
+    ------
+    PreflightError
+        Naming, at once, every topic that is missing, every right the user lacks and every limit that is too low.
+    """
+    needed = TOPICS[role]
+    if settings.embedded:
+        return check(settings, needed)
+    client, metadata = reach(settings)
+    missing, lacking = rights.lacking(client, settings, role)
+    problems = [f"missing topics: {', '.join(missing)}. Make them with `driftgauge topics create`."] if missing else []
+    if lacking:
+        problems.append(
+            f"not allowed: {'; '.join(lacking)}. `driftgauge acls {role} --principal User:NAME` prints what to run."
+        )
+    problems += rights.too_small(client, role)
+    found = _counts(metadata)
+    problems += _unequal(found)
+    if problems:
+        raise PreflightError(f"{role} cannot start on {settings.bootstrap_servers}: " + "\n".join(problems))
     return found
 
 

@@ -17,7 +17,7 @@ from streams.engine.app import leave
 from streams.engine.follow import Follower
 from streams.panel.live import Hub
 from streams.panel.server import check_bind, create_app
-from streams.roles.parts import NEEDED, process_registry
+from streams.roles.parts import process_registry
 from streams.roles.stores import store_of
 from streams.settings import Settings
 from streams.sinks.history import History
@@ -55,7 +55,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Serve the panel until told to stop."""
     token = settings.panel_token.get_secret_value() if settings.panel_token else None
     check_bind(settings.bind, token, settings.insecure)
-    preflight.check(settings, NEEDED["panel"])
+    preflight.check_role("panel", settings)
     hub, catalogue = Hub(), Catalogue()
     failed: list[str] = []
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from schemas import topics
 from schemas.records import Record, Rejected
-from schemas.topics import Topic
 from streams.agents.outputs import Originating, dead_output
 from streams.catalogue import Catalogue
 from streams.engine import preflight
@@ -18,16 +15,6 @@ from streams.engine.outbox import Outbox, Output
 from streams.roles import port_of
 from streams.settings import Settings
 from streams.sinks.prometheus import Metrics
-
-_CONTROL = (topics.BASELINES, topics.MONITORS)
-_JUDGED = (topics.RESULTS, topics.ALERTS)
-NEEDED: dict[str, Sequence[Topic]] = {
-    "detect": (topics.EVENTS, topics.EVIDENCE, topics.LEARNING, topics.DEAD, *_CONTROL, *_JUDGED, *topics.SNAPSHOTS),
-    "store": (topics.EVENTS, topics.FEEDBACK, topics.DEAD, *_CONTROL, *_JUDGED),
-    "notify": (topics.ALERTS,),
-    "forward": (topics.SPANS, topics.DEAD),
-    "panel": (*_CONTROL, *_JUDGED),
-}
 
 
 def process_registry() -> CollectorRegistry:
@@ -42,7 +29,7 @@ class Parts:
 
     def __init__(self, role: str, settings: Settings) -> None:
         self.role, self.settings = role, settings
-        self.n_partitions = preflight.check(settings, NEEDED[role])
+        self.n_partitions = preflight.check_role(role, settings)
         self.registry = process_registry()
         self.metrics = Metrics(self.registry)
         self.outbox = Outbox(settings, leave)

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -113,17 +114,25 @@ def jars(maven: str) -> Path:
 
 
 class JavaKafka:
-    """One Kafka node in `folder`; `kill` and `restart` keep its data and its port."""
+    """One Kafka node in `folder`; `kill` and `restart` keep its data and its port.
 
-    def __init__(self, folder: Path, jar_folder: Path, java: str) -> None:
+    `properties` are added to its settings, where `{port}` and `{controller_port}` stand for its ports; the last
+    value of a name holds. `options` are of the Java machine.
+    """
+
+    def __init__(
+        self, folder: Path, jar_folder: Path, java: str, properties: str = "", options: Sequence[str] = ()
+    ) -> None:
         self._folder = folder
-        self._java = [java, *JAVA, f"-Ddriftgauge.log={folder / 'kafka.log'}", "-cp", f"{jar_folder}/*"]
+        log = f"-Ddriftgauge.log={folder / 'kafka.log'}"
+        self._java = [java, *JAVA, *options, log, "-cp", f"{jar_folder}/*"]
         self._process: subprocess.Popen[bytes] | None = None
         port = free_port()
         self.bootstrap_servers = f"127.0.0.1:{port}"
         self._settings = folder / "server.properties"
         self._settings.write_text(
-            PROPERTIES.format(port=port, controller_port=free_port(), data=folder / "data"), encoding="utf-8"
+            (PROPERTIES + properties).format(port=port, controller_port=free_port(), data=folder / "data"),
+            encoding="utf-8",
         )
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "x")
         formatted = subprocess.run(

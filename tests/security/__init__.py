@@ -1,0 +1,1 @@
+"""TLS, SASL and permissions, on a real broker that demands them."""
