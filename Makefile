@@ -51,6 +51,10 @@ format: $(STAMPS)/dev ## format the code and repair what the linter can repair
 lock: $(STAMPS)/dev ## resolve the dependencies and write the lock files (ARGS=--upgrade takes newer versions)
 	@$(BIN)/python .ci/lock.py $(ARGS)
 
+.PHONY: docs
+docs: $(STAMPS)/project ## write the tables of docs/operations.md from the code
+	@$(BIN)/python -m streams.reference
+
 .PHONY: wheel
 wheel: $(STAMPS)/dev ## build the wheel, check its contents and use it in an environment of its own
 	@$(BIN)/python .ci/wheel.py

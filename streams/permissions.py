@@ -90,8 +90,8 @@ def table() -> str:
         for topic, allowed in operations.items():
             by_operations.setdefault(allowed, []).append(f"`{topic.name}`")
         for number, (allowed, names) in enumerate(by_operations.items()):
-            first = f"`{role}`" if number == 0 else ""
-            lines.append(f"| {first} | {', '.join(names)} | {', '.join(map(kafka_name, allowed))} |")
+            first = f" `{role}`" if number == 0 else ""
+            lines.append(f"|{first} | {', '.join(names)} | {', '.join(map(kafka_name, allowed))} |")
         if (group := group_of(role, "driftgauge")) is not None:
             lines.append(f"| | group `{group}` | Read |")
     return "\n".join(lines) + "\n"

@@ -37,8 +37,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DRIFTGAUGE_", extra="forbid", validate_default=True)
 
     bootstrap_servers: str = Field(default="127.0.0.1:9092", description="Kafka brokers, host:port with commas between")
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "SCRAM-SHA-512"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="of every Kafka connection"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        default="SCRAM-SHA-512", description="with SASL_PLAINTEXT and SASL_SSL"
+    )
     sasl_username: str | None = Field(default=None, description="of SCRAM and PLAIN")
     sasl_password: SecretStr | None = Field(default=None, description="of SCRAM and PLAIN")
     oauth_token_url: str | None = Field(default=None, description="OAUTHBEARER: the token endpoint")
@@ -53,7 +57,7 @@ class Settings(BaseSettings):
     group: str = Field(default="driftgauge", description="prefix of the consumer groups, one group a role")
     partitions: int = Field(default=8, ge=1, le=1024, description="partitions of topics made by `topics create`")
     replication: int = Field(default=1, ge=1, le=9, description="replicas of topics made by `topics create`")
-    session_timeout_s: float = Field(default=15.0, ge=1, le=300)
+    session_timeout_s: float = Field(default=15.0, ge=1, le=300, description="after it a silent worker is replaced")
     checkpoint_s: float = Field(default=10.0, gt=0, le=600, description="seconds between checkpoints")
     flush_s: float = Field(default=1.0, gt=0, le=60, description="seconds between partial results for display")
     max_features: int = Field(
@@ -74,24 +78,24 @@ class Settings(BaseSettings):
     embedded: bool = Field(default=False, description="the broker is the embedded one")
 
     clickhouse_url: str | None = Field(default=None, description="HTTP address, as http://127.0.0.1:8123")
-    clickhouse_user: str = "default"
-    clickhouse_password: SecretStr = SecretStr("")
-    clickhouse_database: str = "driftgauge"
+    clickhouse_user: str = Field(default="default", description="of the store")
+    clickhouse_password: SecretStr = Field(default=SecretStr(""), description="of the store")
+    clickhouse_database: str = Field(default="driftgauge", description="made by `run store`")
 
-    slack_webhook_url: SecretStr | None = None
+    slack_webhook_url: SecretStr | None = Field(default=None, description="where alerts go; else they are only logged")
     otlp_endpoint: str | None = Field(default=None, description="OTLP/HTTP address spans are forwarded to")
-    otlp_headers: dict[str, SecretStr] = {}
+    otlp_headers: dict[str, SecretStr] = Field(default={}, description="JSON: sent with forwarded spans")
     traces_endpoint: str | None = Field(default=None, description="OTLP/HTTP address for spans of the roles' own work")
-    traces_headers: dict[str, SecretStr] = {}
+    traces_headers: dict[str, SecretStr] = Field(default={}, description="JSON: sent with those spans")
     traces_sample: float = Field(default=0.1, ge=0, le=1, description="share of the batches taken that is traced")
 
     bind: str = Field(default="127.0.0.1", description="address of the panel and of every role's /metrics")
-    panel_port: int = Field(default=8600, ge=0, le=65535)
+    panel_port: int = Field(default=8600, ge=0, le=65535, description="port of the panel")
     panel_url: str | None = Field(default=None, description="address of the panel as people reach it, for links")
-    panel_token: SecretStr | None = None
+    panel_token: SecretStr | None = Field(default=None, description="asked for by the panel and every /metrics")
     insecure: bool = Field(default=False, description="allow the panel on another address without a token")
     metrics_port: int = Field(default=0, ge=0, le=65535, description="port of /metrics; 0 takes the role's own")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="least to be logged")
     log_format: Literal["text", "json"] = Field(default="text", description="json: one object a line, with its place")
 
     @classmethod

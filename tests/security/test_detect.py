@@ -58,7 +58,7 @@ def _feed(cluster: Cluster, messages: Sequence[traffic.Message]) -> None:
             return {place: commit.offset for place, commit in found.items()} == ends
 
         try:
-            await eventually_async(committed, 90.0)
+            await eventually_async(committed, 240.0)
         finally:
             await client.close()
 
@@ -78,13 +78,13 @@ def test_detect_is_exact_behind_tls_and_scram(secured_cluster: Cluster) -> None:
     cluster.produce(traffic.messages(MODELS, n_partitions=2, minutes=8))
     cluster.environment |= broker.environment(broker.way("SCRAM-SHA-512", log_level="DEBUG"))
     worker = cluster.start("detect")
-    eventually_equal(lambda: newest(cluster.results()), expected(cluster, MODELS), 90.0)
+    eventually_equal(lambda: newest(cluster.results()), expected(cluster, MODELS), 180.0)
     assert cluster.stop(worker) == 0, cluster.log("detect")
     _no_secret(cluster)
 
 
 @pytest.mark.scenario
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_each_worker_comes_in_another_way_and_takes_over_where_the_last_left(secured_cluster: Cluster) -> None:
     cluster, broker = secured_cluster, secured_cluster.broker
     assert isinstance(broker, SecuredKafka)
@@ -99,6 +99,6 @@ def test_each_worker_comes_in_another_way_and_takes_over_where_the_last_left(sec
     assert _first_offset(cluster, topics.snapshots("profile").name) > 0, "old snapshots were deleted"
     cluster.environment |= broker.environment(broker.way(WAYS[0], log_level="DEBUG"))
     worker = cluster.start("detect")
-    eventually_equal(lambda: newest(cluster.results()), expected(cluster, MODELS), 60.0)
+    eventually_equal(lambda: newest(cluster.results()), expected(cluster, MODELS), 180.0)
     assert cluster.stop(worker) == 0, cluster.log("detect")
     _no_secret(cluster)
