@@ -20,7 +20,7 @@ from benchmarks.throughput.watched import BenchmarkError
 from tests.brokers import start_kafka
 from tests.kafka.server import version
 
-TARGETS: dict[Encoding, int] = {"arrow": 300_000, "columns": 150_000, "single": 60_000}
+TARGETS: dict[Encoding, int] = {"arrow": 700_000, "columns": 350_000, "single": 120_000}
 NAMES: dict[Encoding, str] = {
     "arrow": "Arrow float32\n1000 rows",
     "columns": "JSON columns\n1000 rows",
@@ -40,6 +40,13 @@ LINES = (
     ("  CPU s per million rows", "cpu_s_per_million_rows", ".2f"),
     ("  rows per CPU second", "rows_per_cpu_s", ",.0f"),
     ("  peak RSS, MiB", "peak_rss_mib", ",.0f"),
+    ("replay", "replay_rows_per_s", ",.0f"),
+    ("  of live", "replay_of_live", ".2f"),
+)
+BESIDE = (
+    ("CPU a row, two workers of one worker", "two_workers_cpu_ratio", "≤ 1.10"),
+    ("CPU a feature, rows of 80 of rows of 20", "wide_cpu_ratio", "≤ 1.10"),
+    ("memory after 20 minutes of that after 5", "rss_growth", "≤ 1.02"),
 )
 console = Console()
 
@@ -74,6 +81,9 @@ def main() -> None:
         finally:
             kafka.close()
     console.print(table(found, encodings))
+    for words, name, target in BESIDE:
+        if name in found:
+            console.print(f"{words}: {found[name]:.2f} (target {target})")
     rounded = {name: round(value, 3) for name, value in found.items()}
     path = figures.write("throughput", rounded, started=started, measured_on=figures.versions(kafka=version()))
     console.print(f"the figures stand in {path}")
@@ -81,7 +91,7 @@ def main() -> None:
 
 def scaled(size: Size, factor: float, repeats: int | None) -> Size:
     """Return the size with rows multiplied, in whole thousands."""
-    rows = {name: max(1, round(getattr(size, name) * factor / 1000)) * 1000 for name in (*ENCODINGS, "stock")}
+    rows = {name: max(1, round(getattr(size, name) * factor / 1000)) * 1000 for name in (*ENCODINGS, "stock", "pair")}
     return size._replace(**rows, repeats=repeats or size.repeats)
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import subprocess
 import sys
 import time
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack
 from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from benchmarks.throughput.traffic import MODEL, SHIFTED, Traffic, baseline
-from benchmarks.throughput.watched import BenchmarkError, Speed, Watched, free_page
+from benchmarks.throughput.traffic import MODEL, N_WINDOWS, SHIFTED, Traffic, baseline
+from benchmarks.throughput.watched import EVERY_S, BenchmarkError, Speed, Watched, free_page
+from detectors.windows import MINUTE_MS
 from schemas import results, topics
 from schemas.results import Result
 from streams.catalogue import records_of
@@ -24,6 +28,8 @@ from tests.brokers import eventually
 
 TIMEOUT_S = 300.0
 JUDGED_S = 60.0
+MEMORY_CHUNK_S = 6
+HELD = rf'driftgauge_lag_records{{[^}}]*partition="(\d+)"[^}}]*topic="{re.escape(topics.EVENTS.name)}"'
 ROWS = rf'driftgauge_rows_total{{model="{MODEL}"}} (\S+)'
 
 
@@ -74,6 +80,53 @@ class Line:
             _check(self._judged(traffic), traffic)
         return speed
 
+    def cpu_s_per_million_rows(self, traffic: Traffic, n_workers: int) -> float:
+        """Return what rows cost that come while so many workers share the partitions."""
+        self.clear()
+        self._n_runs += 1
+        with ExitStack() as running:
+            workers = [running.enter_context(self._worker(f"bench{self._n_runs}")) for _ in range(n_workers)]
+            eventually(lambda: self._shared(workers), 90.0, why="every worker has its share of the partitions")
+            before = sum(worker.sample().cpu_s for worker in workers)
+            traffic.send(self.settings.bootstrap_servers)
+            _consumed(workers, traffic.n_rows)
+            return (sum(worker.sample().cpu_s for worker in workers) - before) / traffic.n_rows * 1e6
+
+    def _shared(self, workers: Sequence[Watched]) -> bool:
+        held = [set(re.findall(HELD, worker.page())) for worker in workers]
+        return all(len(mine) >= self.settings.partitions // len(workers) for mine in held)
+
+    def rss_mib(self, minutes: Sequence[float], rows_per_s: int) -> list[float]:
+        """Return the memory of one worker after each of so many minutes of steady traffic.
+
+        Every chunk of rows spans 12 minutes of event time, so windows come and go all the time.
+        """
+        self.clear()
+        self._n_runs += 1
+        found: list[float] = []
+        n_rows, event_ms = rows_per_s * MEMORY_CHUNK_S, time.time_ns() // 1_000_000
+        with self._worker(f"bench{self._n_runs}") as worker:
+            eventually(lambda: self._shared([worker]), 90.0, why="the worker has its partitions")
+            started, n_sent = time.monotonic(), 0
+            while len(found) < len(minutes):
+                Traffic("columns", n_rows, self.settings.partitions, event_ms).send(self.settings.bootstrap_servers)
+                n_sent, event_ms = n_sent + n_rows, event_ms + N_WINDOWS * MINUTE_MS
+                _consumed([worker], n_sent)
+                time.sleep(max(0.0, started + n_sent / rows_per_s - time.monotonic()))
+                if time.monotonic() - started >= minutes[len(found)] * 60:
+                    found.append(worker.rss_mib())
+        return found
+
+    def replay_rows_per_s(self) -> float:
+        """Return the speed of `driftgauge replay` over the events of the topic, by its own word."""
+        command = [sys.executable, "-m", "streams.cli", "replay", "--model", MODEL]
+        environment = os.environ | {"DRIFTGAUGE_BOOTSTRAP_SERVERS": self.settings.bootstrap_servers}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        found = re.search(r"\(([\d,]+)\s+rows/s\)", done.stdout)
+        if not found:
+            raise BenchmarkError(f"replay has not told its speed:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
+        return float(found[1].replace(",", ""))
+
     def _worker(self, group: str) -> Watched:
         port, page = free_page("/metrics")
         environment = {
@@ -84,7 +137,7 @@ class Line:
             "DRIFTGAUGE_LOG_LEVEL": "WARNING",
         }
         command = [sys.executable, "-m", "streams.cli", "run", "detect"]
-        return Watched(command, environment, self.folder / f"{group}.log", page, ROWS)
+        return Watched(command, environment, self.folder / f"{group}-{port}.log", page, ROWS)
 
     def _judged(self, traffic: Traffic) -> dict[int, Result]:
         """Wait until every window that has ended is judged with all its rows; return the last revisions."""
@@ -110,6 +163,14 @@ class Line:
                         yield results.decode(value)
         finally:
             consumer.close()
+
+
+def _consumed(workers: Sequence[Watched], n_rows: int) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while (rows := sum(worker.rows() for worker in workers)) < n_rows:
+        if time.monotonic() > deadline:
+            raise BenchmarkError(f"{rows} of {n_rows} rows in {TIMEOUT_S:.0f} s")
+        time.sleep(EVERY_S)
 
 
 def _check(judged: dict[int, Result], traffic: Traffic) -> None:

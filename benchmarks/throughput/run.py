@@ -16,6 +16,7 @@ from benchmarks.throughput import floors
 from benchmarks.throughput.line import Line
 from benchmarks.throughput.traffic import ENCODINGS, Encoding, Traffic
 from benchmarks.throughput.watched import Speed, Watched, free_page
+from benchmarks.throughput.width import cpu_us_per_row
 from schemas import topics
 from tests.brokers import eventually
 
@@ -26,19 +27,28 @@ PLAIN: Encoding = "columns"
 
 
 class Size(NamedTuple):
-    """How many rows of each encoding, how many the stock agent gets, how often all is repeated."""
+    """How many rows of each encoding, how many the stock agent gets, how often all is repeated.
+
+    `pair` rows go to one worker and to two; memory is read after each of the `minutes`.
+    """
 
     arrow: int = 3_000_000
     columns: int = 2_000_000
     single: int = 400_000
     stock: int = 12_000
+    pair: int = 1_000_000
+    minutes: tuple[float, ...] = ()
     repeats: int = 1
     floor_s: float = floors.AT_LEAST_S
 
 
 SHORT = Size()
-LONG = Size(arrow=6_000_000, columns=4_000_000, single=1_000_000, stock=24_000, repeats=3)
+LONG = Size(
+    arrow=6_000_000, columns=4_000_000, single=1_000_000, stock=24_000, pair=3_000_000, minutes=(5.0, 20.0), repeats=3
+)
 N_PARTITIONS = 4
+WIDTHS = (20, 80)
+STEADY_ROWS_PER_S = 20_000
 
 
 def measure(
@@ -62,19 +72,45 @@ def measure(
     runs: list[Figures] = []
     try:
         for number in range(size.repeats):
-            figures: Figures = {}
+            progress("wider rows")
+            figures = width()
             for encoding in encodings:
                 progress(f"{encoding}: run {number + 1} of {size.repeats}")
                 figures |= _encoding(line, encoding, size)
+            if PLAIN in encodings:
+                progress("one worker and two")
+                figures |= workers(line, size)
             runs.append(figures)
+        if size.minutes:
+            progress(f"memory over {size.minutes[-1]:.0f} minutes")
+            runs = [figures | memory(line, size) for figures in runs[:1]] + runs[1:]
     finally:
         line.delete()
     return summary(runs, encodings)
 
 
+def width() -> Figures:
+    """Return what a feature costs in wide rows, of what it costs in narrow ones."""
+    narrow, wide = map(cpu_us_per_row, WIDTHS)
+    return {"cpu_us_per_row_80_features": wide, "wide_cpu_ratio": wide / WIDTHS[1] / (narrow / WIDTHS[0])}
+
+
+def workers(line: Line, size: Size) -> Figures:
+    """Return what a row costs two workers, of what it costs one."""
+    traffic = Traffic(PLAIN, size.pair, N_PARTITIONS, time.time_ns() // 1_000_000)
+    one, two = (line.cpu_s_per_million_rows(traffic, n_workers) for n_workers in (1, 2))
+    return {"two_workers_cpu_s_per_million_rows": two, "two_workers_cpu_ratio": two / one}
+
+
+def memory(line: Line, size: Size) -> Figures:
+    """Return the memory of a worker over time."""
+    early, *_, late = line.rss_mib(size.minutes, STEADY_ROWS_PER_S)
+    return {"rss_early_mib": early, "rss_late_mib": late, "rss_growth": late / early}
+
+
 def summary(runs: Sequence[Figures], encodings: Sequence[Encoding]) -> Figures:
     """Return medians of the runs, ratios of each run's own parts, and the spread of the rates."""
-    figures = {name: median(run[name] for run in runs) for name in runs[0]}
+    figures = {name: median(run[name] for run in runs if name in run) for name in runs[0]}
     for encoding in encodings:
         rates = [run[f"{encoding}_rows_per_s"] for run in runs]
         figures[f"{encoding}_rows_per_s_min"], figures[f"{encoding}_rows_per_s_max"] = min(rates), max(rates)
@@ -99,6 +135,7 @@ def _encoding(line: Line, encoding: Encoding, size: Size) -> Figures:
     poll_only = floors.rate(servers, traffic, floors.drop, size.floor_s)
     decode_only = floors.rate(servers, traffic, floors.decoder(encoding), size.floor_s)
     speed = line.measure(traffic)
+    replay = line.replay_rows_per_s() if encoding == PLAIN else None
     scipy = floors.rate(servers, traffic, floors.ScipyPerWindow(encoding), 0.0)
     figures = {
         "rows_per_s": speed.rows_per_s,
@@ -112,6 +149,8 @@ def _encoding(line: Line, encoding: Encoding, size: Size) -> Figures:
         "decode_only_rows_per_s": decode_only,
         "scipy_rows_per_s": scipy,
     }
+    if replay is not None:
+        figures |= {"replay_rows_per_s": replay, "replay_of_live": replay / speed.rows_per_s}
     if encoding == "single":
         stock = measure_stock(line, size.stock)
         figures["stock_faust_rows_per_s"] = stock.rows_per_s

@@ -21,8 +21,9 @@ from schemas.events import ARROW
 from schemas.monitors import Monitor
 
 MODEL = "throughput"
-NAMES = tuple(f"f{number}" for number in range(20))
+N_FEATURES = 20
 SHIFTED = ("f3", "f11")
+LOGNORMAL = 14
 SHIFT_SD = 0.5
 N_WINDOWS = 12
 POOL_BLOCKS = 16
@@ -45,18 +46,27 @@ class Message(NamedTuple):
     value: bytes
 
 
-def matrix(rng: np.random.Generator, n_rows: int) -> Matrix:
-    """Return rows as columns, shape (20, n_rows): 14 normal features, 6 lognormal ones, three decimals."""
-    values = rng.standard_normal((len(NAMES), n_rows))
-    values[14:] = np.exp(values[14:] / 2)
+def names(n_features: int = N_FEATURES) -> tuple[str, ...]:
+    """Return the features' names."""
+    return tuple(f"f{number}" for number in range(n_features))
+
+
+NAMES = names()
+
+
+def matrix(rng: np.random.Generator, n_rows: int, n_features: int = N_FEATURES) -> Matrix:
+    """Return rows as columns, shape (features, n_rows): of 20 features 14 normal, 6 lognormal, three decimals."""
+    values = rng.standard_normal((n_features, n_rows))
+    skewed = np.arange(n_features) % N_FEATURES >= LOGNORMAL
+    values[skewed] = np.exp(values[skewed] / 2)
     return np.round(values, 3).astype(np.float32)
 
 
-def baseline() -> Baseline:
+def baseline(n_features: int = N_FEATURES) -> Baseline:
     """Return the baseline: 50,000 rows over 250 minutes, windows of one minute."""
-    values = matrix(np.random.default_rng(SEED), REFERENCE_ROWS)
+    values = matrix(np.random.default_rng(SEED), REFERENCE_ROWS, n_features)
     return build_baseline(
-        {name: Column(column) for name, column in zip(NAMES, values, strict=True)},
+        {name: Column(column) for name, column in zip(names(n_features), values, strict=True)},
         np.linspace(0, REFERENCE_MS, REFERENCE_ROWS, endpoint=False).astype(np.int64),
         baseline_id=f"{MODEL}@1",
         model=MODEL,
@@ -75,8 +85,10 @@ class Traffic:
         A multiple of 1,000.
     """
 
-    def __init__(self, encoding: Encoding, n_rows: int, n_partitions: int, now_ms: int) -> None:
-        self.encoding, self.n_rows, self.n_partitions = encoding, n_rows, n_partitions
+    def __init__(
+        self, encoding: Encoding, n_rows: int, n_partitions: int, now_ms: int, n_features: int = N_FEATURES
+    ) -> None:
+        self.encoding, self.n_rows, self.n_partitions, self.n_features = encoding, n_rows, n_partitions, n_features
         self.rows_per_message = 1 if encoding == "single" else BLOCK_ROWS
         self.n_messages = n_rows // self.rows_per_message
         start_ms = (now_ms // MINUTE_MS - N_WINDOWS) * MINUTE_MS
@@ -113,7 +125,7 @@ class Traffic:
                         topics.EVENTS.name,
                         message.value,
                         partition=number % self.n_partitions,
-                        timestamp=int(self._times[message.first_row + message.n_rows - 1]),
+                        timestamp=self.timestamp(message),
                         headers=headers,
                     )
                     break
@@ -125,10 +137,14 @@ class Traffic:
             raise TimeoutError("the broker did not take the events within 60 s")
         return time.monotonic() - started
 
+    def timestamp(self, message: Message) -> int:
+        """Return the Kafka timestamp of a message: the event time of its last row."""
+        return int(self._times[message.first_row + message.n_rows - 1])
+
     def messages(self) -> Iterator[Message]:
         """Yield the messages in order of event time."""
         rng = np.random.default_rng(SEED + 1)
-        before = matrix(rng, POOL_BLOCKS * BLOCK_ROWS)
+        before = matrix(rng, POOL_BLOCKS * BLOCK_ROWS, self.n_features)
         after = before.copy()
         for name in SHIFTED:
             after[NAMES.index(name)] = np.round(after[NAMES.index(name)].astype(np.float64) + SHIFT_SD, 3)
@@ -148,7 +164,7 @@ def _part(values: Matrix, block: int) -> Matrix:
 
 
 def _arrow(times: Times, shift_ms: int, pools: Matrix) -> Iterator[Message]:
-    fields = [("time", pa.int64()), *((f"feature.{name}", pa.float32()) for name in NAMES)]
+    fields = [("time", pa.int64()), *((f"feature.{name}", pa.float32()) for name in names(pools.shape[1]))]
     schema = pa.schema(fields, metadata={"model": MODEL, "version": "1"})
     ready = [[list(map(pa.array, _part(pool, block))) for block in range(POOL_BLOCKS)] for pool in pools]
     for first, pool, block in _blocks(times, shift_ms):

@@ -16,8 +16,8 @@ from typing import NamedTuple, Self
 
 from tests.kafka.server import free_port
 
-EVERY_S = 0.1
-FAIR_START = 0.25
+EVERY_S = 0.25
+FAIR_SHARE = 0.5
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -34,7 +34,7 @@ class Sample(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """Between the first and the last row consumed."""
+    """Between two moments of consuming, at least half of the rows apart."""
 
     rows_per_s: float
     cpu_s_per_million_rows: float
@@ -78,14 +78,7 @@ class Watched:
 
     def rows(self) -> int:
         """Ask the process how many rows it has consumed."""
-        if self._process.poll() is not None:
-            raise BenchmarkError(f"the process has ended with {self._process.returncode}:\n{self._tail()}")
-        try:
-            with urllib.request.urlopen(self._page, timeout=30) as answer:
-                found = self._pattern.findall(answer.read().decode())
-        except (urllib.error.URLError, ConnectionError):
-            return 0
-        return int(sum(map(float, found)))
+        return int(sum(map(float, self._pattern.findall(self.page()))))
 
     def sample(self) -> Sample:
         """Return rows and CPU at this moment."""
@@ -95,11 +88,18 @@ class Watched:
 
     def peak_rss_mib(self) -> float:
         """Return the most memory the process has had at once."""
+        return self._status("VmHWM:")
+
+    def rss_mib(self) -> float:
+        """Return the memory the process has now."""
+        return self._status("VmRSS:")
+
+    def _status(self, name: str) -> float:
         status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+        return int(status.partition(name)[2].split()[0]) / 1024
 
     def until(self, n_rows: int, timeout_s: float) -> Speed:
-        """Wait until all rows are consumed; return the speed from the first to the last.
+        """Wait until all rows are consumed; return the speed in the middle of it.
 
         Raises
         ------
@@ -115,18 +115,32 @@ class Watched:
             samples.append(self.sample())
         if samples[-1].rows > n_rows:
             raise BenchmarkError(f"{samples[-1].rows} rows were consumed and {n_rows} sent")
-        first, last = _start(samples), samples[-1]
+        first, last = _middle(samples)
         rows, seconds = last.rows - first.rows, last.moment - first.moment
         return Speed(rows / seconds, (last.cpu_s - first.cpu_s) / rows * 1e6, self.peak_rss_mib(), seconds)
 
+    def page(self) -> str:
+        """Return what the page says now, nothing while it cannot be reached."""
+        if self._process.poll() is not None:
+            raise BenchmarkError(f"the process has ended with {self._process.returncode}:\n{self._tail()}")
+        try:
+            with urllib.request.urlopen(self._page, timeout=30) as answer:
+                text: str = answer.read().decode()
+                return text
+        except (urllib.error.URLError, ConnectionError):
+            return ""
+
     def _tail(self) -> str:
+        """Return the end of the log."""
         return self._log.read_text(errors="replace")[-2000:]
 
 
-def _start(samples: Sequence[Sample]) -> Sample:
-    """Return the first sample with rows; the one before it where that already holds a large part of all."""
+def _middle(samples: Sequence[Sample]) -> tuple[Sample, Sample]:
+    """Return the first and the last sample while rows were consumed; where they leave out too much, all of it."""
     first = next(n for n, sample in enumerate(samples) if sample.rows)
-    return samples[first] if samples[first].rows < FAIR_START * samples[-1].rows else samples[max(0, first - 1)]
+    if samples[-2].rows - samples[first].rows >= FAIR_SHARE * samples[-1].rows:
+        return samples[first], samples[-2]
+    return samples[max(0, first - 1)], samples[-1]
 
 
 def free_page(path: str) -> tuple[int, str]:

@@ -21,7 +21,7 @@ from schemas.records import PlainRecord
 from tests.brokers import Kafka, start_kafka
 
 NOW_MS = 1_800_000_000_000
-TINY = Size(arrow=24_000, columns=24_000, single=12_000, stock=1_000, floor_s=0.0)
+TINY = Size(arrow=24_000, columns=24_000, single=12_000, stock=1_000, pair=24_000, floor_s=0.0)
 PROMISED = {
     "columns_rows_per_s",
     "arrow_rows_per_s",
@@ -31,6 +31,9 @@ PROMISED = {
     "stock_faust_rows_per_s",
     "peak_rss_mib",
     "cpu_s_per_million_rows",
+    "two_workers_cpu_ratio",
+    "wide_cpu_ratio",
+    "columns_replay_of_live",
 }
 
 
