@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Counts = NDArray[np.int64]
 _WIDTHS = (np.dtype("<u1"), np.dtype("<u2"), np.dtype("<u4"), np.dtype("<i8"))
+_PLANES = 128
 MAX_CELLS = 4_000_000
 
 
@@ -19,19 +20,22 @@ class CorruptError(Exception):
 
 
 def encode_counts(counts: Counts) -> bytes:
-    """Encode a vector of integers: the narrowest width that holds it, then zstd.
+    """Encode a vector of integers, most of them small: sign last, byte by byte of all of them, then zstd.
 
-    >>> decode_counts(encode_counts(np.array([0, 3, 70000]))).tolist()
-    [0, 3, 70000]
+    The lowest bytes of all stand together, then the next ones: so a few large integers do not widen the others.
+
+    >>> decode_counts(encode_counts(np.array([0, -3, 70000]))).tolist()
+    [0, -3, 70000]
     """
-    low, high = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
-    width = 3 if low < 0 else next(i for i in range(4) if i == 3 or high < 1 << (8 * _WIDTHS[i].itemsize))
-    plain = counts.astype(_WIDTHS[width]).tobytes()
-    return bytes((width,)) + bytes(cramjam.zstd.compress(plain, level=1))
+    plain = counts.astype(np.int64)
+    folded = ((plain << 1) ^ (plain >> 63)).astype("<u8")
+    n_planes = max(1, -(-int(folded.max(initial=0)).bit_length() // 8))
+    planes = np.ascontiguousarray(folded.view(np.uint8).reshape(-1, 8)[:, :n_planes].T)
+    return bytes((_PLANES + n_planes,)) + compress(planes.tobytes())
 
 
 def decode_counts(data: bytes) -> Counts:
-    """Return the vector written by `encode_counts`.
+    """Return the vector written by `encode_counts`, by this release or by one that wrote all in one width.
 
     Raises
     ------
@@ -39,11 +43,16 @@ def decode_counts(data: bytes) -> Counts:
         When the bytes are damaged or longer than `MAX_CELLS` integers.
     """
     try:
-        dtype = _WIDTHS[data[0]]
-        plain = decompress(data[1:], MAX_CELLS * 8)
-        return np.frombuffer(plain, dtype).astype(np.int64)
+        if data[0] < _PLANES:
+            return np.frombuffer(decompress(data[1:], MAX_CELLS * 8), _WIDTHS[data[0]]).astype(np.int64)
+        n_planes = data[0] - _PLANES
+        planes = np.frombuffer(decompress(data[1:], MAX_CELLS * 8), np.uint8).reshape(n_planes, -1)
+        wide = np.zeros((planes.shape[1], 8), np.uint8)
+        wide[:, :n_planes] = planes.T
     except (IndexError, ValueError) as error:
         raise CorruptError(f"counts: {error}") from None
+    folded = wide.view("<u8").reshape(-1)
+    return (folded >> np.uint64(1)).astype(np.int64) ^ -(folded & np.uint64(1)).astype(np.int64)
 
 
 def compress(data: bytes) -> bytes:

@@ -8,6 +8,9 @@ watermark covers the counts in the same record and in those before it.
 from __future__ import annotations
 
 import msgspec
+import numpy as np
+
+from schemas.codec import CorruptError, decode_counts, encode_counts
 
 MAX_BYTES = 256_000
 
@@ -39,7 +42,7 @@ class Blocks(msgspec.Struct, frozen=True, array_like=True):
     """Block means of one feature for the sequential detectors.
 
     `first` numbers the first of them within (source, model, slice, feature); `times` are encoded
-    int64 epoch milliseconds, `values` little-endian int16 in 1/4096 of a block's standard deviation.
+    int64 epoch milliseconds, `values` little-endian int16 in 1/64 of a block's standard deviation.
     """
 
     slice: str
@@ -50,13 +53,26 @@ class Blocks(msgspec.Struct, frozen=True, array_like=True):
     values: bytes
 
 
+class Packed(msgspec.Struct, frozen=True, array_like=True):
+    """The times and values of all blocks of a partial, as they are sent.
+
+    `sizes` are their numbers, negative where the times are those of the blocks before; `times` are the
+    differences of those that remain, `values` the values of all.
+    """
+
+    sizes: list[int]
+    times: bytes
+    values: bytes
+
+
 class Partial(msgspec.Struct, frozen=True, tag="p"):
     """What a source has counted for a model below `position` (an offset of the source).
 
     `watermark` is the largest event time seen, None in all but the last record of a split partial;
     `idle` says that the source has nothing more for this model for now, its watermark then
     advances with record time. `lost` says that records of the source were lost: rows of this model
-    with event times from its first to its second number (both included) may be missing.
+    with event times from its first to its second number (both included) may be missing. `packed`
+    stands only in what is sent.
     """
 
     source: str
@@ -67,6 +83,7 @@ class Partial(msgspec.Struct, frozen=True, tag="p"):
     watermark: int | None = None
     idle: bool = False
     lost: tuple[int, int] | None = None
+    packed: Packed | None = None
 
 
 class Tick(msgspec.Struct, frozen=True, tag="t"):
@@ -93,8 +110,13 @@ class Apply(msgspec.Struct, frozen=True, tag="m"):
 
 Evidence = Partial | Tick | Promote | Apply
 
-encode = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Evidence)
+
+
+def encode(message: Evidence) -> bytes:
+    """Return the bytes of a record's value."""
+    return _encode(_packed(message) if isinstance(message, Partial) and message.blocks else message)
 
 
 def decode(value: bytes) -> Evidence:
@@ -107,6 +129,45 @@ def decode(value: bytes) -> Evidence:
     """
     try:
         message: Evidence = _decoder.decode(value)
+        if isinstance(message, Partial) and message.packed is not None:
+            message = _unpacked(message, message.packed)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(f"MessagePack data is malformed: {type(error).__name__}") from None
+    except (CorruptError, ValueError) as error:
+        raise msgspec.DecodeError(f"blocks: {error}") from None
     return message
+
+
+def _packed(partial: Partial) -> Partial:
+    sizes: list[int] = []
+    distinct: list[bytes] = []
+    before = b""
+    for blocks in partial.blocks:
+        n = len(blocks.values) // 2
+        same = blocks.times == before
+        sizes.append(-n if same else n)
+        if not same:
+            distinct.append(blocks.times)
+        before = blocks.times
+    times = np.diff(np.frombuffer(b"".join(distinct), "<i8"), prepend=0)
+    values = np.frombuffer(b"".join(blocks.values for blocks in partial.blocks), "<i2")
+    bare = [msgspec.structs.replace(blocks, times=b"", values=b"") for blocks in partial.blocks]
+    packed = Packed(sizes, encode_counts(times), encode_counts(values.astype(np.int64)))
+    return msgspec.structs.replace(partial, blocks=bare, packed=packed)
+
+
+def _unpacked(partial: Partial, packed: Packed) -> Partial:
+    times = decode_counts(packed.times).cumsum().astype("<i8").tobytes()
+    values = decode_counts(packed.values).astype("<i2").tobytes()
+    blocks: list[Blocks] = []
+    at_time = at_value = 0
+    mine = b""
+    for one, size in zip(partial.blocks, packed.sizes, strict=True):
+        n = abs(size)
+        if size >= 0:
+            mine, at_time = times[at_time : at_time + 8 * n], at_time + 8 * n
+        theirs, at_value = values[at_value : at_value + 2 * n], at_value + 2 * n
+        if len(mine) != 8 * n or len(theirs) != 2 * n:
+            raise CorruptError("times or values are missing")
+        blocks.append(msgspec.structs.replace(one, times=mine, values=theirs))
+    return msgspec.structs.replace(partial, blocks=blocks, packed=None)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.blocks import BlockMeans, choose_blocks
+from detectors.blocks import SCALE, BlockMeans, choose_blocks
 from detectors.errors import IncompatibleState
 from detectors.layout import STEP, Layout, NumericLayout
 from schemas.columns import Column
@@ -66,7 +66,7 @@ def test_a_block_is_the_standardised_mean_of_its_finite_values() -> None:
     feature = part.feature
     means = ((values - feature.mean) / feature.sd).reshape(4, 16).mean(1)
     expected = np.clip((means - feature.block_mean) / feature.block_sd, -4, 4)
-    assert np.array(found) / 4096 == pytest.approx(expected, abs=0.01)
+    assert np.array(found) / SCALE == pytest.approx(expected, abs=0.01)
 
 
 def test_only_numeric_features_that_vary_have_blocks() -> None:

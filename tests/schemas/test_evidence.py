@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import evidence
+from schemas.codec import encode_counts
 from schemas.evidence import Apply, Blocks, Partial, Promote, Tick, WindowCounts
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=6)
@@ -16,7 +18,16 @@ UNSEEN = st.dictionaries(TEXT, st.dictionaries(TEXT, INT64, max_size=2), max_siz
 WINDOWS = st.builds(
     WindowCounts, TEXT, TEXT, INT64, TEXT, INT64, INT64, INT64, INT64, st.binary(max_size=9), UNSEEN, INT64
 )
-BLOCKS = st.builds(Blocks, TEXT, TEXT, TEXT, INT64, st.binary(max_size=9), st.binary(max_size=9))
+INT16 = st.integers(-(2**15), 2**15 - 1)
+
+
+def blocks_of(name: str, first: int, means: list[tuple[int, int]]) -> Blocks:
+    """Return blocks with these times and values."""
+    times, values = np.array([t for t, _ in means], "<i8"), np.array([v for _, v in means], "<i2")
+    return Blocks("", name, name, first, times.tobytes(), values.tobytes())
+
+
+BLOCKS = st.builds(blocks_of, TEXT, INT64, st.lists(st.tuples(INT64, INT16), max_size=3))
 PARTIALS = st.builds(
     Partial,
     TEXT,
@@ -85,3 +96,25 @@ def test_fields_of_a_later_release_are_passed_over() -> None:
     message = evidence.decode(msgspec.msgpack.encode(partial))
     assert isinstance(message, Partial)
     assert message.windows[0].rows == 1
+
+
+def test_blocks_are_sent_packed_and_come_back_as_they_were() -> None:
+    times = np.array([1_800_000_000_000, 1_800_000_000_700], "<i8").tobytes()
+    later = np.array([5, 1_900_000_000_000, 1_900_000_000_000], "<i8").tobytes()
+    values = np.array([-256, 256], "<i2").tobytes()
+    blocks = [
+        Blocks("", "a", "m@1", 0, times, values),
+        Blocks("", "b", "m@1", 7, times, values),
+        Blocks("", "c", "m@1", 0, later, np.array([0, 1, -32768], "<i2").tobytes()),
+        Blocks("", "d", "m@1", 0, times, values),
+    ]
+    partial = Partial("s", 1, "m", [], blocks, 5)
+    assert evidence.decode(evidence.encode(partial)) == partial
+
+
+@pytest.mark.parametrize("sizes", [[2, -2], [3], [2, 2], [-2]])
+def test_packed_blocks_that_do_not_add_up_are_refused(sizes: list[int]) -> None:
+    bare = [Blocks("", "a", "m@1", 0, b"", b"")] * len(sizes)
+    packed = evidence.Packed(sizes, encode_counts(np.array([5])), encode_counts(np.array([1, 2])))
+    with pytest.raises(msgspec.DecodeError):
+        evidence.decode(msgspec.msgpack.encode(Partial("s", 1, "m", [], bare, 5, packed=packed)))
