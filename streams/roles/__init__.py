@@ -47,6 +47,7 @@ def _run(role: str, settings: Settings) -> None:
         redirect_stdouts=False,
         quiet=True,
     )
+    worker.spinner = None  # its control characters would stand before the first log line
     worker.execute_from_commandline()
 
 

@@ -20,9 +20,12 @@ from streams.engine import preflight
 from streams.engine.app import EXIT_CRASHED
 from streams.settings import Settings
 from tests.brokers import eventually
+from tests.commands.conftest import Run, run
 from tests.engine import traffic
 from tests.engine.running import Cluster
 from tests.kafka.secured import STRANGER, USER, SecuredKafka, start_secured
+
+__all__ = ["run"]
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +109,26 @@ def test_a_role_without_rights_ends_with_2_and_is_not_left_idle(broker: SecuredK
     assert ended.returncode == 2, ended.stderr
     assert f"Read on topic {topics.ALERTS.name}; Read on group driftgauge-notify" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_the_doctor_names_what_one_role_may_not_do(broker: SecuredKafka, run: Run) -> None:
+    way = broker.environment(broker.way("SCRAM-SHA-512", STRANGER))
+    broker.allow_role(STRANGER, "panel")
+    try:
+        shown = run("doctor", "--json", "--role", "panel", "--role", "notify", **way)
+    finally:
+        broker.forbid(STRANGER)
+    found = {line["system"]: line for line in shown.json}
+    assert found["Kafka"]["state"] == "ok"
+    assert "SASL_SSL, SCRAM-SHA-512" in found["Kafka"]["what to do"]
+    assert found["rights of panel"]["state"] == "ok"
+    assert found["rights of notify"]["state"] == "wrong"
+    assert "Read on group driftgauge-notify" in found["rights of notify"]["what to do"]
+    assert shown.code == 2
+    refused = run("doctor", "--json", **way | {"DRIFTGAUGE_SASL_PASSWORD": "another"})
+    [kafka] = [line for line in refused.json if line["system"] == "Kafka"]
+    assert (kafka["state"], refused.code) == ("wrong", 2)
+    assert "DRIFTGAUGE_SASL_PASSWORD" in kafka["what to do"]
 
 
 @pytest.mark.scenario
