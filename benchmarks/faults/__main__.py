@@ -35,7 +35,8 @@ MUST_BE_ZERO = (
     "slack_double", "spans_lost", "monitors_double", "not_learned", "unread", "not_sent", "failed",
 )  # fmt: skip
 FOR_INFORMATION = (
-    "verdicts_excepted", "alerts_repeated", "dead_letters_repeated", "slack_repeated", "spans_repeated", "crashes",
+    "only_warnings_differ", "verdicts_excepted",
+    "alerts_repeated", "dead_letters_repeated", "slack_repeated", "spans_repeated", "crashes",
     "windows", "rows", "alerts", "dead_letters",
 )  # fmt: skip
 console = Console(highlight=False)

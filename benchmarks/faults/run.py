@@ -21,7 +21,7 @@ from benchmarks.faults import reference
 from benchmarks.faults.compare import Found, Topics, compare, compare_messages, compare_store
 from benchmarks.faults.fleet import Fleet
 from benchmarks.faults.outside import Outside
-from benchmarks.faults.progress import Progress, takeovers
+from benchmarks.faults.progress import Positions, Progress, takeovers
 from benchmarks.faults.schedule import KNOWN, LEARNED, MAX_DETECT, SESSION_S, Fault, Schedule, words
 from benchmarks.faults.traffic import N_PARTITIONS, SLOT_S, Traffic
 from schemas import evidence, monitors, topics
@@ -39,6 +39,7 @@ BEGIN_S = 240.0
 SLOW_START = 4
 SETTLE_S = 300.0
 NEVER_S = 86_400.0
+EVENTS = [topics.EVENTS.name]
 INPUTS = {
     "detect": [topic.name for topic in topics.INPUTS.values()],
     "store": [topics.RESULTS.name, topics.ALERTS.name, topics.EVENTS.name],
@@ -120,10 +121,17 @@ class Seed:
         asyncio.run(publish(self._settings, records))
 
     def _wait_for_work(self) -> None:
-        """Send now and then until windows are judged: a run that begins half-started measures its start."""
+        """Wait until `detect` holds all partitions, then send slowly until windows are judged.
+
+        A run that begins half-started measures its start; and a judge that hears of a source only when others
+        have gone on for long has let its detectors take their blocks in another order than a replay does.
+        """
         deadline = time.monotonic() + BEGIN_S
+        held: Positions = {}
         while not self._progress.holds_any(topics.RESULTS.name):
-            self._traffic.send_slot()
+            held = held if len(held) == N_PARTITIONS else self._progress.committed("detect", EVENTS, N_PARTITIONS)
+            if len(held) == N_PARTITIONS:
+                self._traffic.send_slot()
             self._traffic.poll()
             self._fleet.watch()
             if time.monotonic() > deadline:
