@@ -22,7 +22,7 @@ from benchmarks import figures
 from benchmarks.faults import broken
 from benchmarks.faults.compare import Found
 from benchmarks.faults.run import Seed
-from benchmarks.faults.schedule import SESSION_S, Schedule, draw, read, words, write
+from benchmarks.faults.schedule import KINDS, SESSION_S, Schedule, draw, read, without, words, write
 from streams.embedded.clickhouse import EmbeddedClickHouse
 from tests.brokers import start_kafka
 from tests.kafka.server import version
@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="faults a seed last this long; 1, with LONG=1 1.5")
     parser.add_argument("--schedule", type=Path, help="play this schedule instead of drawing one")
     parser.add_argument("--broken", choices=sorted(broken.DEFECTS), help="run an engine with this defect: it must fail")
+    parser.add_argument("--without", action="append", default=[], choices=KINDS, help="leave out faults of this kind")
     parser.add_argument("--folder", type=Path, help="keep logs and schedules here; without one only those of failures")
     parser.add_argument("--within", type=float, default=float("inf"), help="begin no seed after this many seconds")
     arguments = parser.parse_args()
@@ -59,6 +60,7 @@ def main() -> None:
         schedules = [read(arguments.schedule)]
     else:
         schedules = [draw(arguments.seed + n, minutes) for n in range(arguments.seeds or n_seeds)]
+    schedules = [without(schedule, arguments.without) for schedule in schedules]
     folder = arguments.folder or figures.FOLDER / "faults"
     program = [sys.executable, "-m", broken.__name__, arguments.broken] if arguments.broken else None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))  # so that everything started is ended

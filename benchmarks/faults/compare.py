@@ -126,6 +126,7 @@ def _verdicts(found: Found, live: Mapping[Key, Result], wanted: Mapping[Key, Res
 def _rows(found: Found, live: Mapping[Key, Result], catalogue: Catalogue, truth: Truth) -> None:
     """Compare the rows of each closed base window with what was truly sent."""
     counted: Counter[tuple[str, int]] = Counter()
+    flagged = {(result.model, result.window_start) for result in live.values() if EXCEPTED & {*result.flags}}
     for key, result in live.items():
         if key[3] == 1:
             counted[result.model, result.window_start] += result.rows + result.late_rows
@@ -139,7 +140,7 @@ def _rows(found: Found, live: Mapping[Key, Result], catalogue: Catalogue, truth:
     n_lost = n_double = 0
     for (model, start), n_rows in sorted(sent.items()):
         first = catalogue.eras(model)[0]
-        if not max(START_MS, first.start_ms) <= start <= last - first.baseline.window_ms:
+        if (model, start) in flagged or not max(START_MS, first.start_ms) <= start <= last - first.baseline.window_ms:
             continue
         missing = n_rows - counted[model, start]
         n_lost += max(0, missing)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -13,6 +14,7 @@ Kind = Literal[
     "malformed", "clocks", "disorder", "apply", "promote",
 ]  # fmt: skip
 
+KINDS: tuple[Kind, ...] = get_args(Kind)
 ROLES = ("detect", "store", "notify", "forward")
 KNOWN = ("alpha", "beta")
 LEARNED = "gamma"
@@ -111,6 +113,11 @@ def _fault(rng: np.random.Generator, at_s: float, kind: Kind, promoted: list[str
     elif kind == "promote":
         changes = {"model": promoted.pop()}
     return Fault(at_s, kind, **changes)
+
+
+def without(schedule: Schedule, kinds: Collection[str]) -> Schedule:
+    """Return the schedule without faults of some kinds; the others happen as they would have."""
+    return msgspec.structs.replace(schedule, faults=[fault for fault in schedule.faults if fault.kind not in kinds])
 
 
 def read(path: Path) -> Schedule:
