@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.grid import Grid, grid_of
 from schemas.baselines import Baseline, FeatureBaseline
 
 Counts = NDArray[np.int64]
@@ -70,6 +71,13 @@ class NumericLayout:
         self.mean = feature.mean
         self.factor = STEP / (feature.sd if feature.sd > TINY_SD else 1.0)
         self.thresholds64, self.thresholds32 = thresholds(self.knots)
+        self._grids: dict[bool, Grid | None] = {}
+
+    def grid(self, narrow: bool) -> Grid | None:
+        """Return the grid of the thresholds for float32 (`narrow`) or float64 values, made when it is first needed."""
+        if narrow not in self._grids:
+            self._grids[narrow] = grid_of(self.thresholds32 if narrow else self.thresholds64)
+        return self._grids[narrow]
 
     def standardise(self, finite: NDArray[Any]) -> Floats:
         """Return finite values as whole multiples of 1/1024 sd, clipped to 128 sd."""

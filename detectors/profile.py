@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import repeat
+from math import isfinite
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.grid import MIN_VALUES
 from detectors.layout import (
     CategoricalLayout,
     Counts,
@@ -73,10 +75,27 @@ def _add_numbers(part: NumericLayout, counts: Counts, column: Column, n_rows: in
 
 
 def _add_block(part: NumericLayout, counts: Counts, numbers: NDArray[Any], finite: Finite) -> int:
-    """Add the cells of one block; leave its finite values, in increasing order, in `finite` by their number."""
+    """Add the cells of one block; leave its finite values, in any order, in `finite` by their number."""
     narrow = numbers.dtype == np.float32
-    ordered: NDArray[Any] = np.sort(numbers if narrow else numbers.astype(np.float64, copy=False))
-    below = ordered.searchsorted(part.thresholds32 if narrow else part.thresholds64)
+    if not narrow:
+        numbers = numbers.astype(np.float64, copy=False)
+    grid = part.grid(narrow) if numbers.size >= MIN_VALUES else None
+    if grid is None:
+        return _add_sorted(part, counts, numbers, finite)
+    n_others = 0
+    if not isfinite(numbers.sum()):
+        usual = np.isfinite(numbers)
+        n_others = _add_sorted(part, counts, numbers[~usual], finite)
+        numbers = numbers[usual]
+    if numbers.size:
+        counts[part.cells] += grid.count(numbers)
+        finite.setdefault(numbers.size, []).append((part, numbers))
+    return n_others + numbers.size
+
+
+def _add_sorted(part: NumericLayout, counts: Counts, numbers: NDArray[Any], finite: Finite) -> int:
+    ordered: NDArray[Any] = np.sort(numbers)
+    below = ordered.searchsorted(part.thresholds32 if ordered.dtype == np.float32 else part.thresholds64)
     n_used = int(below[-1])
     if not n_used:
         return 0
