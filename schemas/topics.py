@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Literal
 
 import msgspec
@@ -44,9 +45,25 @@ DEAD = Topic(
 SNAPSHOT_PREFIX = "drift.snapshots."
 
 
+MAX_TOPIC_NAME = 249
+
+
 def snapshots(agent: str) -> Topic:
     """Return the topic of an agent's snapshots; it has as many partitions as the agent's input."""
-    return Topic(f"{SNAPSHOT_PREFIX}{agent}.v1", "model segment", f"state of {agent}", retention_ms=-1)
+    name = f"{SNAPSHOT_PREFIX}{agent}.v1"
+    if len(name) > MAX_TOPIC_NAME:
+        digest = blake2b(agent.encode(), digest_size=8).hexdigest()
+        name = f"{SNAPSHOT_PREFIX}{agent[: MAX_TOPIC_NAME - 60]}-{digest}.v1"
+    return Topic(name, "model segment", f"state of {agent}", retention_ms=-1)
+
+
+def profile_of(topic: str) -> str:
+    """Return the name of the agent that profiles a mapped topic.
+
+    >>> snapshots(profile_of("scores")).name
+    'drift.snapshots.profile.scores.v1'
+    """
+    return f"profile.{topic}"
 
 
 INPUTS = {"profile": EVENTS, "judge": EVIDENCE, "learn": LEARNING}  # of the agents with state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ from schemas.baselines import Baseline, IncompatibleBaseline
 from schemas.codec import CorruptError
 from schemas.monitors import Monitor
 from schemas.records import Record
+from schemas.sources import Mapping, Source
 
 if TYPE_CHECKING:
     from detectors.rule import Rule
@@ -54,6 +56,7 @@ class Catalogue:
         self._rules: dict[tuple[str, int], Rule] = {}
         self._unread: set[str] = set()
         self._sensitive: set[str] = set()
+        self._mappings: dict[str, tuple[Mapping, ...]] = {}
 
     def update(self, record: Record) -> None:
         """Take one record of a control topic; one that cannot be read is logged and skipped."""
@@ -93,6 +96,7 @@ class Catalogue:
         if monitor.sensitive_features:
             self._sensitive.add(monitor.model)
         self._eras.pop(monitor.model, None)
+        self._mappings.clear()
         for key in [key for key in self._rules if key[1] == monitor.monitor_version]:
             del self._rules[key]
 
@@ -198,6 +202,31 @@ class Catalogue:
     def models(self) -> list[str]:
         """Return the models that have a baseline or a monitor."""
         return sorted({b.model for b in self._baselines.values()} | set(self._monitors))
+
+    def sources(self) -> list[tuple[Monitor, Source]]:
+        """Return every source of every version of a monitor: rows from before a change still come in."""
+        everything = [monitor for versions in self._monitors.values() for monitor in versions.values()]
+        return [(monitor, source) for monitor in everything for source in monitor.sources]
+
+    def mappings(self, topic: str) -> tuple[Mapping, ...]:
+        """Return how the rows of a topic are read, model by model; the same tuple until a monitor is added."""
+        found = self._mappings.get(topic)
+        if found is None:
+            found = self._mappings[topic] = tuple(self._mapped(topic))
+        return found
+
+    def _mapped(self, topic: str) -> Iterator[Mapping]:
+        for model, versions in sorted(self._monitors.items()):
+            ordered = sorted(versions.values(), key=lambda m: (m.effective_from, m.monitor_version))
+            spans: list[tuple[int, int, list[Source]]] = []
+            for monitor, end in zip(ordered, [*(m.effective_from for m in ordered[1:]), FOREVER], strict=True):
+                sources = [source for source in monitor.sources if source.reads(topic)]
+                if spans and spans[-1][2] == sources:
+                    spans[-1] = (spans[-1][0], end, sources)
+                elif monitor.effective_from < end:
+                    spans.append((monitor.effective_from, end, sources))
+            for start, end, sources in spans:
+                yield from (Mapping(model, start, end, source) for source in sources)
 
     def layout(self, baseline: Baseline) -> Layout:
         """Return the layout of a baseline's counts, made once."""

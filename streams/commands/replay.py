@@ -24,7 +24,9 @@ from streams.catalogue import Catalogue
 from streams.commands.baselines import IdColumn, Ignored, PredictionColumn, TimeColumn, built
 from streams.commands.monitors import read_monitor
 from streams.commands.printing import Json, console, errors, show, utc
+from streams.engine import preflight
 from streams.engine.control import read_catalogue
+from streams.engine.mapped import mapped
 from streams.replay.files import FileError, Roles, complete, events_of, read_table
 from streams.replay.run import Replay, last_revisions
 from streams.replay.topic import records_between
@@ -33,7 +35,8 @@ from streams.settings import SettingsError, load
 
 def replay(
     file: Annotated[
-        Path | None, typer.Argument(help="Parquet or CSV file; without one the events topic is read.")
+        Path | None,
+        typer.Argument(help="Parquet or CSV file; without one events and mapped topics are read."),
     ] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="The model's name.")] = "model",
     reference: Annotated[Path | None, typer.Option(help="File to build the baseline from; needs no broker.")] = None,
@@ -108,6 +111,9 @@ def with_settings(
         raise SettingsError(str(error).replace("`$.", "--").replace("`", "")) from None
     changed = Catalogue()
     changed.add_monitor(monitor)
+    for other in map(catalogue.monitor, catalogue.models()):  # whose sources may bring rows of this model
+        if other.model != model and any(source.models == "all" for source in other.sources):
+            changed.add_monitor(msgspec.structs.replace(other, effective_from=0))
     changed.add_baseline(msgspec.structs.replace(baseline, model=model))
     changed.add_effective(Effective(model, baseline.baseline_id, 0 if baseline_id else baseline.effective_from))
     return changed
@@ -129,8 +135,10 @@ def _file(run: Replay, file: Path, model: str, columns: Roles) -> list[Result | 
 async def _topic(run: Replay, model: str, from_: datetime | None, to: datetime | None) -> list[Result | Alert]:
     outcome: list[Result | Alert] = []
     with _progress() as progress:
-        task = progress.add_task(topics.EVENTS.name, total=None)
-        async for turn in records_between(load(), topics.EVENTS.name, _ms(from_), _ms(to)):
+        settings = load()
+        names = [topics.EVENTS.name, *mapped(run.catalogue, preflight.existing(settings))]
+        task = progress.add_task(", ".join(names), total=None)
+        async for turn in records_between(settings, names, _ms(from_), _ms(to)):
             made = [item for records in turn for item in run.add(records)] + list(run.judge())
             outcome += [item for item in made if item.model == model]
             progress.update(task, completed=run.metrics.n_rows)

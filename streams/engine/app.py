@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 from aiohttp import web
@@ -52,6 +53,13 @@ class RoleApp(private.CrashOnlyApp):
     before_start: list[Callable[[], Awaitable[Any]]]
     after_stop: list[Callable[[], Awaitable[Any]]]
     ready: bool
+    afresh: bool
+
+    def start_afresh(self, why: str) -> None:
+        """Stop in order, as at SIGTERM, and begin again: what the app consumes is fixed when it starts."""
+        log.warning("starting afresh: %s", why)
+        self.afresh = True
+        os.kill(os.getpid(), SIGTERM)
 
     def leave_crashed(self, reason: BaseException) -> None:
         """Leave: the consumer, the web server or a task of Faust's has failed."""
@@ -167,7 +175,7 @@ def build_app(role: str, settings: Settings, registry: CollectorRegistry, outbox
         **options,
     )
     app.role, app.role_settings, app.registry, app.outbox = role, settings, registry, outbox
-    app.agents_of_role, app.ready = [], False
+    app.agents_of_role, app.ready, app.afresh = [], False, False
     app.before_start, app.after_stop = [], []
     signals: list[tuple[Any, Any]] = [
         (app.on_rebalance_complete, _restore),

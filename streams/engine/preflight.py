@@ -153,7 +153,7 @@ def create(settings: Settings) -> dict[str, str]:
     client = AdminClient(librdkafka(settings))
     done = dict.fromkeys((name for name in planned(settings) if name in found), "there already")
     new = [
-        NewTopic(topic.name, n_partitions, settings.replication, config=_config(topic))
+        NewTopic(topic.name, n_partitions, settings.replication, config=config(topic))
         for topic in ALL
         if topic.name not in found
         for n_partitions in [_partitions(topic, found, settings)]
@@ -210,11 +210,12 @@ def _policies(settings: Settings, names: Iterable[str]) -> dict[str, str]:
     return policies
 
 
-def _config(topic: Topic) -> dict[str, str]:
-    config = {"cleanup.policy": topic.cleanup, "retention.ms": str(topic.retention_ms)}
-    config["max.message.bytes"] = "2200000" if topic.ours else "1100000"  # what came in has room for our headers
+def config(topic: Topic) -> dict[str, str]:
+    """Return the settings a topic of ours is made with."""
+    made = {"cleanup.policy": topic.cleanup, "retention.ms": str(topic.retention_ms)}
+    made["max.message.bytes"] = "2200000" if topic.ours else "1100000"  # what came in has room for our headers
     if topic.retention_ms == -1:
-        config["retention.bytes"] = "-1"  # a broker's own limit must not delete what has to stay
+        made["retention.bytes"] = "-1"  # a broker's own limit must not delete what has to stay
     if topic.ours:
-        config["message.timestamp.type"] = "LogAppendTime"
-    return config
+        made["message.timestamp.type"] = "LogAppendTime"
+    return made

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 from schemas import alerts, results, topics
 from schemas.alerts import Alert
+from schemas.mapped import MappedDecoder
 from schemas.records import PlainRecord, Record
 from schemas.results import Result
 from streams.agents.judge import JudgeStage
@@ -66,7 +68,7 @@ class Replay:
 
     def __init__(self, catalogue: Catalogue, run_id: str) -> None:
         self.metrics = Silent()
-        self._catalogue = catalogue
+        self.catalogue = catalogue
         one = dict.fromkeys((topic.name for topic in topics.ALL), 1)
         self._n_partitions = one
         self._profiles: dict[tuple[str, int], ProfileStage] = {}
@@ -81,7 +83,9 @@ class Replay:
         profile = self._profiles.get(place)
         if profile is None:
             out = Originating(*place, self._n_partitions)
-            profile = ProfileStage(f"{place[0]}/{place[1]}", self._catalogue, out, self.metrics)
+            mapped = bool(self.catalogue.mappings(place[0]))
+            decoder = MappedDecoder(partial(self.catalogue.mappings, place[0])) if mapped else None
+            profile = ProfileStage(f"{place[0]}/{place[1]}", self.catalogue, out, self.metrics, decoder=decoder)
             profile.before_checkpoint()
             self._profiles[place] = profile
         yield from self._judged(profile.update(records))

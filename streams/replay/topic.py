@@ -1,8 +1,8 @@
-"""A range of the events topic, read without a group: live workers do not notice."""
+"""A range of the topics that rows come in by, read without a group: live workers do not notice."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -18,7 +18,7 @@ MAX_RECORDS = 5_000
 
 
 async def records_between(
-    settings: Settings, topic: str, from_ms: int | None, to_ms: int | None
+    settings: Settings, topics: Sequence[str], from_ms: int | None, to_ms: int | None
 ) -> AsyncIterator[list[list[Record]]]:
     """Yield rounds: the next records of each partition, Kafka timestamps in [from_ms, to_ms).
 
@@ -33,11 +33,13 @@ async def records_between(
     consumer = reader(settings)
     await consumer.start()
     try:
-        await private.refresh_metadata(consumer, [topic])
-        partitions = consumer.partitions_for_topic(topic)
-        if not partitions:
-            raise PreflightError(f"topic {topic} does not exist; `driftgauge topics check` shows which do")
-        tps = [TopicPartition(topic, partition) for partition in sorted(partitions)]
+        await private.refresh_metadata(consumer, topics)
+        tps = []
+        for topic in topics:
+            partitions = consumer.partitions_for_topic(topic)
+            if not partitions:
+                raise PreflightError(f"topic {topic} does not exist; `driftgauge topics check` shows which do")
+            tps += [TopicPartition(topic, partition) for partition in sorted(partitions)]
         consumer.assign(tps)
         ranges = {tp: await _range(consumer, tp, from_ms, to_ms) for tp in tps}
         for tp, (start, _) in ranges.items():

@@ -6,7 +6,10 @@ A role imports only what it needs, so that its process stays small.
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
+import sys
 from importlib import import_module
 
 import faust
@@ -30,25 +33,35 @@ def run(role: str, settings: Settings) -> None:
     logs.start(settings, role)
     end_traces = tracing.start(settings, role)
     try:
-        _run(role, settings)
+        afresh = _run(role, settings)
     finally:
         end_traces()
+    if afresh:  # the same command in the same process: no supervisor has to be there, and none has to wait
+        logging.shutdown()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def _run(role: str, settings: Settings) -> None:
+def _run(role: str, settings: Settings) -> bool:
+    """Run a role; return whether it wants to begin again."""
     module = import_module(f"streams.roles.{role}")
     if role == "panel":
         asyncio.run(_until_stopped(module.serve, settings))
-        return
+        return False
+    app = module.build(settings)
     worker = faust.Worker(
-        module.build(settings),
+        app,
         loglevel=settings.log_level.lower(),
         override_logging=False,
         redirect_stdouts=False,
         quiet=True,
     )
     worker.spinner = None  # its control characters would stand before the first log line
-    worker.execute_from_commandline()
+    try:
+        worker.execute_from_commandline()
+    except SystemExit:
+        if not app.afresh:
+            raise
+    return bool(app.afresh)
 
 
 async def _until_stopped(serve: object, settings: Settings) -> None:

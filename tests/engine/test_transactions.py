@@ -48,7 +48,7 @@ def test_marks_of_transactions_stall_neither_worker_nor_replay(cluster: Cluster)
     assert cluster.stop(second) == 0
 
     async def replayed() -> list[Record]:
-        rounds = [turn async for turn in records_between(cluster.settings, topics.EVENTS.name, None, None)]
+        rounds = [turn async for turn in records_between(cluster.settings, [topics.EVENTS.name], None, None)]
         return [record for turn in rounds for records in turn for record in records]
 
     found = asyncio.run(asyncio.wait_for(replayed(), 60))
