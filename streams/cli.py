@@ -7,7 +7,7 @@ import sys
 import typer
 
 from detectors.errors import DetectorError
-from streams.commands import acls, alerts, baselines, dead, demo, doctor, monitors, replay, run, topics
+from streams.commands import acls, alerts, baselines, dead, demo, doctor, init, monitors, replay, run, topics
 from streams.commands.printing import errors
 from streams.embedded.broker import EmbeddedBrokerError
 from streams.embedded.clickhouse import EmbeddedStoreError
@@ -31,6 +31,7 @@ app = typer.Typer(
     help="Drift detection for models on Kafka. Start with `driftgauge demo`.",
 )
 app.command()(demo.demo)
+app.command()(init.init)
 app.command()(run.run)
 app.command()(replay.replay)
 app.command()(doctor.doctor)

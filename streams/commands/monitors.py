@@ -14,6 +14,7 @@ from schemas import monitors
 from schemas.baselines import Baseline, FeatureBaseline
 from schemas.evidence import Apply
 from schemas.monitors import FeatureMonitor, Monitor
+from schemas.sources import Source
 from streams.catalogue import Catalogue
 from streams.commands.printing import Json, console, show, utc
 from streams.engine.control import command, read_catalogue
@@ -159,6 +160,15 @@ def apply(
         console.print(f"Applied: it holds from {monitor.model}'s next window on.")
     else:
         console.print("Queued: it holds as soon as a `driftgauge run detect` worker reads it.")
+
+
+def plain_source(source: Source) -> dict[str, Any]:
+    """Return a source as it is written in a file: without what is the default, but with its format."""
+    plain: dict[str, Any] = {"topic": None, "pattern": None, "format": source.format, **msgspec.to_builtins(source)}
+    fields = {name: value for name, value in plain.get("fields", {}).items() if value is not None}
+    return {name: value for name, value in plain.items() if value is not None and name != "fields"} | (
+        {"fields": fields} if fields else {}
+    )
 
 
 def _changes(before: Monitor, after: Monitor) -> list[tuple[str, str, str]]:
