@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 import aiohttp
 import typer
+from aiokafka.errors import KafkaError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from yarl import URL
 
@@ -17,6 +18,8 @@ from schemas.topics import ALL
 from streams import permissions, roles
 from streams.commands.printing import Json, show
 from streams.engine import preflight
+from streams.engine.control import read_monitors
+from streams.engine.mapped import absent, mapped, short
 from streams.panel.access import UnsafeBind, check_bind
 from streams.probe import answers
 from streams.roles.stores import store_of
@@ -72,12 +75,27 @@ def _kafka(settings: Settings, names: list[str]) -> Iterator[Line]:
         yield "topics", "ok", f"all {len(ALL)} there"
     except preflight.PreflightError as error:
         yield "topics", "wrong", str(error)
+    yield _sources(settings, found)
     for name in names:
         try:
             preflight.check_role(name, settings)
             yield f"rights of {name}", "ok", permissions.group_of(name, settings.group) or "reads without a group"
         except preflight.PreflightError as error:
             yield f"rights of {name}", "wrong", str(error)
+
+
+def _sources(settings: Settings, found: Mapping[str, int]) -> Line:
+    """Tell of the topics that monitors map."""
+    try:
+        monitors = asyncio.run(read_monitors(settings))
+    except (KafkaError, TimeoutError) as error:  # the line on topics or rights says why
+        return "mapped topics", "unknown", f"the monitors cannot be read: {type(error).__name__}"
+    wanted = mapped(monitors, found)
+    wrong = [f"{topic} does not exist, {', '.join(models)} waits" for topic, models in absent(monitors, found).items()]
+    wrong += [f"{name}: {why}; run `driftgauge topics create`" for name, why in short(wanted, found).items()]
+    if wrong:
+        return "mapped topics", "wrong", "; ".join(wrong)
+    return "mapped topics", "ok" if wanted else "not set", ", ".join(wanted) or "no monitor has `sources`"
 
 
 def _clickhouse(settings: Settings, timeout_s: float) -> Line:

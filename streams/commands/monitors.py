@@ -17,8 +17,10 @@ from schemas.monitors import FeatureMonitor, Monitor
 from schemas.sources import Source
 from streams.catalogue import Catalogue
 from streams.commands.printing import Json, console, show, utc
+from streams.engine import preflight
 from streams.engine.control import command, read_catalogue
-from streams.settings import SettingsError, load
+from streams.engine.mapped import absent, mapped, prepare
+from streams.settings import Settings, SettingsError, load
 
 app = typer.Typer(no_args_is_help=True, help="Monitors: what to watch for a model.")
 
@@ -149,6 +151,8 @@ def apply(
     show(f"{monitor.model}", ("field", "now", "then"), changes, False)
     for line in needing_a_baseline(before, monitor, catalogue.newest(monitor.model)):
         console.print(line, markup=False, soft_wrap=True)
+    for line in _mapping(settings, monitor, make=not dry_run):
+        console.print(line, markup=False, soft_wrap=True)
     if dry_run:
         return
     old = before.monitor_version
@@ -160,6 +164,21 @@ def apply(
         console.print(f"Applied: it holds from {monitor.model}'s next window on.")
     else:
         console.print("Queued: it holds as soon as a `driftgauge run detect` worker reads it.")
+
+
+def _mapping(settings: Settings, monitor: Monitor, *, make: bool) -> list[str]:
+    """Say which topics the sources read and which are missing; make what their state needs, where that is allowed."""
+    if not monitor.sources:
+        return []
+    catalogue = Catalogue()
+    catalogue.add_monitor(monitor)
+    found = preflight.existing(settings)
+    wanted = mapped(catalogue, found)
+    told = [f"{topic} does not exist; it is read as soon as it does." for topic in absent(catalogue, found)]
+    if wanted:
+        told.append(f"Read from their beginning: {', '.join(wanted)}. Running workers start afresh for a new one.")
+    refused = prepare(settings, wanted, found) if make else {}
+    return told + [f"{why}." for why in refused.values()]
 
 
 def plain_source(source: Source) -> dict[str, Any]:

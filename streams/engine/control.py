@@ -31,6 +31,16 @@ async def read_catalogue(settings: Settings) -> Catalogue:
     return catalogue
 
 
+async def read_monitors(settings: Settings) -> Catalogue:
+    """Return the monitors alone as they stand now; none where there is no topic of them yet."""
+    catalogue = Catalogue()
+    if topics.MONITORS.name in preflight.existing(settings):
+        follower = Follower(settings, [topics.MONITORS.name], catalogue.update, on_failure=_fail)
+        await follower.start()
+        await follower.stop()
+    return catalogue
+
+
 async def publish(settings: Settings, records: Sequence[tuple[str, str, bytes]]) -> None:
     """Append (topic, key, value) records and wait until they are durable."""
     found = preflight.check(settings, CONTROL)

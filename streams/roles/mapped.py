@@ -7,11 +7,10 @@ import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from schemas import topics
 from streams.catalogue import Catalogue
 from streams.engine import preflight
 from streams.engine.app import RoleApp
-from streams.engine.follow import Follower
+from streams.engine.control import read_monitors
 from streams.engine.mapped import absent, mapped, prepare, short
 from streams.settings import Settings
 
@@ -19,24 +18,6 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 CLUSTER_S = 15.0
-
-
-def _fail(reason: str) -> None:
-    raise preflight.PreflightError(reason)
-
-
-def monitors_now(settings: Settings) -> Catalogue:
-    """Return the monitors as they stand, before there is an event loop."""
-
-    async def read() -> Catalogue:
-        catalogue = Catalogue()
-        follower = Follower(settings, [topics.MONITORS.name], catalogue.update, on_failure=_fail)
-        await follower.start()
-        await follower.stop()
-        return catalogue
-
-    with ThreadPoolExecutor(1) as thread:  # its loop leaves none behind in this one
-        return thread.submit(asyncio.run, read()).result()
 
 
 class MappedTopics:
@@ -54,7 +35,8 @@ class MappedTopics:
 
     def __init__(self, settings: Settings, found: Mapping[str, int]) -> None:
         self._settings = settings
-        monitors = monitors_now(settings)
+        with ThreadPoolExecutor(1) as thread:  # there is no event loop yet, and the one this takes leaves none behind
+            monitors = thread.submit(asyncio.run, read_monitors(settings)).result()
         self._known = mapped(monitors, found)
         self._refused = prepare(settings, self._known, found)
         for topic, why in self._refused.items():
