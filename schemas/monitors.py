@@ -76,7 +76,7 @@ class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return frozenset(name for name, feature in self.features.items() if feature.sensitive)
 
     def __post_init__(self) -> None:
-        """Refuse a time zone in which no window could be aligned."""
+        """Refuse a time zone in which no window could be aligned, and sources that contradict the rest."""
         try:
             ZoneInfo(self.timezone)
         except (KeyError, ValueError, OSError):
@@ -85,6 +85,11 @@ class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"{shown!r} is no known time zone; use a name such as Europe/Paris - at `$.timezone`"
             ) from None
         for place, source in enumerate(self.sources):
+            if source.format == "open-inference" and self.sensitive_features:
+                raise ValueError(
+                    "requests wait for their responses in a snapshot as they came, so open-inference cannot be read "
+                    f"with sensitive features - at `$.sources[{place}].format`"
+                )
             named = source.fields.model
             if isinstance(named, Constant) and named.const != self.model:
                 where = f"`$.sources[{place}].fields.model`"

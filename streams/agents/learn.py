@@ -54,7 +54,7 @@ class _Model(msgspec.Struct):
 
 class _State(msgspec.Struct):
     models: dict[str, _Model]
-    seen: dict[str, int]
+    seen: dict[str, tuple[int, int]]
     position: int = 0
 
 
@@ -130,13 +130,14 @@ class LearnStage:
                     model.ready, model.boundary = int(offsets[end - 1]) + 1, boundary
             start = end
 
-    def _batches(self, records: Sequence[Record], seen: dict[str, int]) -> Iterator[tuple[str, Batch]]:
+    def _batches(self, records: Sequence[Record], seen: dict[str, tuple[int, int]]) -> Iterator[tuple[str, Batch]]:
         """Decode forwarded records by the partition they came from, in order, each once."""
         by_source: dict[str, list[PlainRecord]] = {}
         for forwarded in map(self._original, records):
             source, record = forwarded
-            origin = int(dict(record.headers)["origin-offset"])
-            if origin <= seen.get(source, -1):
+            headers = dict(record.headers)  # one record of a mapped topic may give rows of several models
+            origin = int(headers["origin-offset"]), int(headers["origin-ordinal"])
+            if origin <= seen.get(source, (-1, -1)):
                 continue
             seen[source] = origin
             by_source.setdefault(source, []).append(record)
@@ -153,6 +154,7 @@ class LearnStage:
         timestamp = next((int(value) for key, value in record.headers if key == "drift-time"), record.timestamp)
         headers = [(key, value) for key, value in record.headers if key not in ORIGIN_HEADERS]
         headers.append(("origin-offset", str(origin.offset).encode()))
+        headers.append(("origin-ordinal", str(origin.ordinal).encode()))
         plain = PlainRecord(record.topic, record.partition, record.offset, timestamp, record.value, record.key, headers)
         return _Forwarded(f"{origin.topic}/{origin.partition}", plain)
 

@@ -107,13 +107,13 @@ def test_a_cleanup_policy_that_differs_is_told(kafka: Kafka) -> None:
 
 def test_what_has_to_stay_is_limited_by_neither_age_nor_size() -> None:
     for topic in (BASELINES, MONITORS, *SNAPSHOTS):
-        made = preflight._config(topic)
+        made = preflight.config(topic)
         assert (made["retention.ms"], made["retention.bytes"]) == ("-1", "-1"), topic.name
-    assert "retention.bytes" not in preflight._config(EVENTS)
+    assert "retention.bytes" not in preflight.config(EVENTS)
 
 
 def test_rows_of_slow_models_wait_two_months() -> None:
-    assert preflight._config(LEARNING)["retention.ms"] == str(60 * 86_400_000)
+    assert preflight.config(LEARNING)["retention.ms"] == str(60 * 86_400_000)
 
 
 def _set_cleanup(kafka: Kafka, topic: str, policy: str) -> None:

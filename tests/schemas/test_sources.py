@@ -76,6 +76,12 @@ def test_a_mistake_is_told_with_its_line_field_and_what_is_allowed(
         assert part in message, message
 
 
+def test_calls_that_wait_as_they_came_are_not_read_with_sensitive_features(tmp_path: Path) -> None:
+    text = "model: m\nfeatures: {age: {sensitive: true}}\nsources:\n  - topic: calls\n    format: open-inference\n"
+    with pytest.raises(SettingsError, match=r"monitor.yaml:5: .*sensitive"):
+        read(tmp_path, text)
+
+
 def test_a_pattern_matches_whole_names_and_never_topics_of_ours() -> None:
     source = Source(pattern=".*scores.*|.*drift.*|__.*", fields=Fields(time="t", features="f"))
     wanted = [source.reads(name) for name in ("a.scores", "scor", "drift.evidence.v1", "drift.snapshots.x.v1", "__x")]
