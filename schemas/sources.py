@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -65,6 +66,8 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     models
         `own`: rows of this monitor's model only. `all`: rows of every model named at `fields.model` that has
         no source of its own for the topic.
+    since
+        Rows with earlier event times are left out; without it everything the topic still holds comes in.
     pair_timeout_s
         `open-inference`: seconds of record time a request waits for its response.
     """
@@ -77,6 +80,7 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     where: dict[Place, str | int | float | bool] = {}
     feature_names: list[FeatureName] = []
     models: Literal["own", "all"] = "own"
+    since: Annotated[datetime, Meta(tz=True)] | None = None
     pair_timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
 
     def __post_init__(self) -> None:
@@ -89,6 +93,11 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         if self.topic is not None:
             return self.topic == topic
         return readable(topic) and re.fullmatch(self.pattern or "", topic) is not None
+
+    @property
+    def since_ms(self) -> int:
+        """Epoch milliseconds of `since`; 0 without it."""
+        return 0 if self.since is None else round(self.since.timestamp() * 1000)
 
     @property
     def complete(self) -> Fields:

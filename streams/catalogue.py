@@ -226,7 +226,7 @@ class Catalogue:
                 elif monitor.effective_from < end:
                     spans.append((monitor.effective_from, end, sources))
             for start, end, sources in spans:
-                yield from (Mapping(model, start, end, source) for source in sources)
+                yield from (Mapping(model, max(start, source.since_ms), end, source) for source in sources)
 
     def layout(self, baseline: Baseline) -> Layout:
         """Return the layout of a baseline's counts, made once."""

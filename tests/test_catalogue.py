@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +12,8 @@ from schemas import baselines, control, monitors, topics
 from schemas.control import Chunk
 from schemas.monitors import FeatureMonitor, Monitor
 from schemas.records import PlainRecord
-from streams.catalogue import Catalogue, monitor_record, records_of
+from schemas.sources import Mapping, Source
+from streams.catalogue import FOREVER, Catalogue, monitor_record, records_of
 from tests.engine import traffic
 
 HIDDEN = {"city": FeatureMonitor(sensitive=True)}
@@ -82,3 +84,20 @@ def test_a_model_whose_monitor_cannot_be_read_counts_as_sensitive() -> None:
     value = monitors.encode(Monitor("beta", 2, features=HIDDEN)).replace(b'"auto"', b'"30s"')
     catalogue.update(_record(topics.MONITORS.name, "beta/2", value))
     assert (_keeps(catalogue, b"beta"), _keeps(catalogue, b"open"), _keeps(catalogue, None)) == (False, True, False)
+
+
+def test_mappings_follow_the_versions_of_monitors() -> None:
+    def source(**more: Any) -> Source:
+        return msgspec.convert({"topic": "t", "fields": {"time": "at", "features": "in"}, **more}, Source)
+
+    first, second = source(), source(since="2026-03-01T12:00:00Z")
+    catalogue = Catalogue()
+    catalogue.add_monitor(Monitor("m", monitor_version=1, sources=[first]))
+    before = catalogue.mappings("t")
+    assert before is catalogue.mappings("t")
+    catalogue.add_monitor(Monitor("m", monitor_version=2, effective_from=10, sources=[first]))
+    catalogue.add_monitor(Monitor("m", monitor_version=3, effective_from=20, sources=[second]))
+    catalogue.add_monitor(Monitor("n", monitor_version=1, sources=[source(topic="other")]))
+    assert before == (Mapping("m", 0, FOREVER, first),)
+    assert catalogue.mappings("t") == (Mapping("m", 0, 20, first), Mapping("m", 1_772_366_400_000, FOREVER, second))
+    assert catalogue.mappings("drift.events.v1") == ()

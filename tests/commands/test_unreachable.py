@@ -125,8 +125,8 @@ def test_the_doctor_finds_everything_up_and_shows_no_secret(
     shown = doctor("doctor", "--json", "--role", "detect")
     found = {line["system"]: line for line in shown.json}
     assert {system: line["state"] for system, line in found.items()} == {
-        "Kafka": "ok", "topics": "ok", "rights of detect": "ok", "ClickHouse": "ok", "Slack": "ok", "OTLP": "ok",
-        "traces": "wrong", "panel": "ok",
+        "Kafka": "ok", "topics": "ok", "mapped topics": "not set", "rights of detect": "ok",
+        "ClickHouse": "ok", "Slack": "ok", "OTLP": "ok", "traces": "wrong", "panel": "ok",
     }  # fmt: skip
     assert "DRIFTGAUGE_TRACES_HEADERS" in found["traces"]["what to do"]
     assert shown.code == 2

@@ -120,13 +120,14 @@ def dead(cluster: Cluster) -> set[tuple[str, str, str, str]]:
     return {(one[names[0]].decode(), *(one[name].decode() for name in names[1:])) for one in found}  # type: ignore[misc]  # four of them
 
 
+@pytest.mark.timeout(300)
 def test_mapped_topics_are_judged_as_a_replay_of_them_is(cluster: Cluster) -> None:
     prepared(cluster)
     cluster.produce(scores(8), SCORES)
     cluster.produce(inferences(8), KSERVE)
     wanted, n_dead = replayed(cluster)
     worker = cluster.start("detect")
-    eventually_equal(lambda: judged(newest(cluster.results())), wanted, 90.0)
+    eventually_equal(lambda: judged(newest(cluster.results())), wanted, 180.0)
     assert {result.model for result in wanted.values()} == {"alpha", "beta"}
     assert any(result.state == "drift" for result in wanted.values())
     assert sum(result.rows for result in wanted.values() if (result.model, result.scale) == ("beta", 1)) > 800
@@ -136,6 +137,7 @@ def test_mapped_topics_are_judged_as_a_replay_of_them_is(cluster: Cluster) -> No
 
 
 @pytest.mark.scenario
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("point", ["after_outputs", "between_chunks", "after_snapshot", "after_commit"])
 def test_a_killed_worker_changes_nothing_about_mapped_topics(kafka_cluster: Cluster, point: str) -> None:
     cluster = kafka_cluster
@@ -145,15 +147,16 @@ def test_a_killed_worker_changes_nothing_about_mapped_topics(kafka_cluster: Clus
         cluster.produce(rows[third * len(rows) // 3 : (third + 1) * len(rows) // 3], SCORES)
         cluster.produce(calls[third * len(calls) // 3 : (third + 1) * len(calls) // 3], KSERVE)
         if third < 2:
-            assert cluster.wait_dead(cluster.start("detect", point, 2 - third)) == DIED, cluster.log("detect")
+            assert cluster.wait_dead(cluster.start("detect", point, 2 - third), 150.0) == DIED, cluster.log("detect")
     wanted, n_dead = replayed(cluster)
     worker = cluster.start("detect")
-    eventually_equal(lambda: judged(newest(cluster.results())), wanted, 90.0)
+    eventually_equal(lambda: judged(newest(cluster.results())), wanted, 180.0)
     eventually(lambda: len(dead(cluster)) == sum(n_dead.values()), why=f"dead letters as in the replay: {n_dead}")
     assert cluster.stop(worker) == 0
 
 
 @pytest.mark.scenario
+@pytest.mark.timeout(600)
 def test_running_workers_take_up_a_new_source_from_its_first_row(kafka_cluster: Cluster) -> None:
     cluster = kafka_cluster
     prepared(cluster, [])
@@ -165,6 +168,6 @@ def test_running_workers_take_up_a_new_source_from_its_first_row(kafka_cluster: 
         records = [*records_of(traffic.baseline(one.model), 0), monitor_record(one)]
         asyncio.run(publish(cluster.settings, records))
     wanted, _ = replayed(cluster)
-    eventually_equal(lambda: judged(newest(cluster.results())), wanted, 120.0)
+    eventually_equal(lambda: judged(newest(cluster.results())), wanted, 240.0)
     assert all(worker.poll() is None for worker in workers)
     assert [cluster.stop(worker) for worker in workers] == [0, 0]

@@ -60,6 +60,7 @@ def test_a_source_is_what_the_file_describes(tmp_path: Path) -> None:
         ("where: {type: score}", "time_format: record", 6, ["`fields.time`", "leave one"]),
         ("where: {type: score}", "models: all", 5, ["`fields.model`", "path"]),
         ("where: {type: score}", "pair_timeout_s: 0", 11, ["pair_timeout_s", "> 0"]),
+        ("where: {type: score}", "since: yesterday", 11, ["$.sources[0].since", "RFC3339"]),
         ("prediction: score", "prediction: 'a[*]'", 10, ["`fields.prediction`", "features"]),
         ("prediction: score", "model: {const: other}", 10, ["sources[0].fields.model", "'m'"]),
     ],
