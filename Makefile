@@ -67,6 +67,10 @@ bench-throughput: $(STAMPS)/dev $(STAMPS)/project ## rows a second through one w
 bench-quality: $(STAMPS)/dev $(STAMPS)/project ## false alarms, power and honesty of the default rule: Q1 to Q13 beside their targets
 	@$(BIN)/python -m benchmarks.quality $(ARGS)
 
+.PHONY: bench-scale
+bench-scale: $(STAMPS)/dev $(STAMPS)/project ## many models and features on one worker: memory, pauses, all windows closing at once (ARGS="--fleet keyed", LONG=1)
+	@$(BIN)/python -m benchmarks.scale $(ARGS)
+
 .PHONY: bench-faults
 bench-faults: $(STAMPS)/dev $(STAMPS)/project ## kills, stops, broker and sinks down while traffic flows: what is lost or double (ARGS="--seed 1 --seeds 4 --minutes 1", LONG=1)
 	@$(BIN)/python -m benchmarks.faults $(ARGS)
