@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
@@ -70,7 +71,6 @@ class NumericLayout:
         self.bin_ends = np.append(2 * feature.edges.numpy() + 1, self.n_cells - 1)
         self.mean = feature.mean
         self.factor = STEP / (feature.sd if feature.sd > TINY_SD else 1.0)
-        self.thresholds64, self.thresholds32 = thresholds(self.knots)
         self._grids: dict[bool, Grid | None] = {}
 
     def grid(self, narrow: bool) -> Grid | None:
@@ -78,6 +78,16 @@ class NumericLayout:
         if narrow not in self._grids:
             self._grids[narrow] = grid_of(self.thresholds32 if narrow else self.thresholds64)
         return self._grids[narrow]
+
+    @cached_property
+    def thresholds64(self) -> Floats:
+        """What float64 values are counted with; made when the first come, as most features see one type only."""
+        return thresholds(self.knots)[0]
+
+    @cached_property
+    def thresholds32(self) -> NDArray[np.float32]:
+        """What float32 values are counted with."""
+        return thresholds(self.knots)[1]
 
     def standardise(self, finite: NDArray[Any]) -> Floats:
         """Return finite values as whole multiples of 1/1024 sd, clipped to 128 sd."""

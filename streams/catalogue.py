@@ -38,6 +38,8 @@ class Era(NamedTuple):
 
 
 FOREVER = 1 << 62
+MAX_RULE_CELLS = 10_000_000
+"""Cells of all decision rules that are kept, about 50 bytes each; others are made again when a window is judged."""
 
 
 class Catalogue:
@@ -236,14 +238,21 @@ class Catalogue:
         return found
 
     def rule(self, baseline: Baseline, monitor: Monitor) -> Rule:
-        """Return the decision rule of a baseline under a monitor, made once."""
+        """Return the decision rule of a baseline under a monitor; those used last are kept."""
         key = (baseline.baseline_id, monitor.monitor_version)
-        found = self._rules.get(key)
+        found = self._rules.pop(key, None)
         if found is None:
             from detectors.rule import Rule  # only `detect` and replay judge; other roles stay small
 
-            found = self._rules[key] = Rule(baseline, self.layout(baseline), monitor)
+            found = Rule(baseline, self.layout(baseline), monitor)
+            room = MAX_RULE_CELLS - self.layout(baseline).size
+            while self._rules and self._n_rule_cells() > room:
+                del self._rules[next(iter(self._rules))]
+        self._rules[key] = found
         return found
+
+    def _n_rule_cells(self) -> int:
+        return sum(layout.size for baseline_id, _ in self._rules if (layout := self._layouts.get(baseline_id)))
 
 
 def _key(record: Record) -> str:

@@ -6,10 +6,11 @@ import logging
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from schemas import baselines, control, monitors, topics
-from schemas.control import Chunk
+from schemas.control import Chunk, Effective
 from schemas.monitors import FeatureMonitor, Monitor
 from schemas.records import PlainRecord
 from schemas.sources import Mapping, Source
@@ -101,3 +102,27 @@ def test_mappings_follow_the_versions_of_monitors() -> None:
     assert before == (Mapping("m", 0, FOREVER, first),)
     assert catalogue.mappings("t") == (Mapping("m", 0, 20, first), Mapping("m", 1_772_366_400_000, FOREVER, second))
     assert catalogue.mappings("drift.events.v1") == ()
+
+
+def test_the_rules_used_last_are_kept_and_others_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = traffic.baseline("alpha"), traffic.baseline("beta")
+    of = Catalogue()
+    monkeypatch.setattr("streams.catalogue.MAX_RULE_CELLS", of.layout(one).size)
+    first = of.rule(one, Monitor("alpha"))
+    assert of.rule(one, Monitor("alpha")) is first
+    of.rule(other, Monitor("beta"))
+    assert of.rule(one, Monitor("alpha")) is not first
+
+
+def test_the_future_guard_is_a_function_of_the_record_time() -> None:
+    of = Catalogue()
+    hour, minute = 3_600_000, 60_000
+    assert of.guards_ms("alpha", np.array([5]), hour) == hour  # not described yet
+    of.add_baseline(traffic.baseline("alpha"))
+    of.add_effective(Effective("alpha", "alpha@1", 10 * minute))
+    of.add_monitor(Monitor("alpha", monitor_version=1, window="1m"))
+    of.add_monitor(Monitor("alpha", monitor_version=2, window="15m", effective_from=20 * minute))
+    times = np.array([0, 10, 19, 20, 99]) * minute
+    expected = [hour, minute, minute, 15 * minute, 15 * minute]
+    assert np.broadcast_to(of.guards_ms("alpha", times, hour), 5).tolist() == expected
+    assert np.broadcast_to(of.guards_ms("alpha", times, minute), 5).tolist() == [minute] * 5

@@ -58,7 +58,7 @@ class Limits(NamedTuple):
     future_ms: int = HOUR_MS
     gather_rows: int = 256
     gather_bytes: int = 16_000_000
-    open_bytes: int = 32_000_000
+    open_bytes: int = 8_000_000
 
 
 DEFAULT_LIMITS = Limits()
