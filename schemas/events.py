@@ -93,7 +93,7 @@ def decode(records: Sequence[Record], *, max_features: int = 2_000) -> Decoded:
     """
     rejected: list[Rejected] = []
     values = [record for record in records if record.value is not None]
-    messages = parse_flat(values) if len(values) >= MIN_ROWS else None
+    messages = parse_flat(values, MIN_ROWS)
     if messages is None:
         messages = parse(values, max_features, rejected)
     batches = batches_of(messages, rejected, max_features)

@@ -14,8 +14,8 @@ from schemas.arrays import column_of_arrow
 from schemas.columns import Column
 from schemas.messages import MAX_NAME
 
-MIN_ROWS = 32
-"""Fewer are read faster one by one."""
+MIN_ROWS = 512
+"""Fewer are read as fast one by one."""
 
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _COLON_TO_COMMA = bytes.maketrans(b":", b",")

@@ -24,6 +24,7 @@ JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
 MAX_ROWS = 20_000
 MAX_NAME = 200
+N_LOOKED_AT = 16
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 Feature = Annotated[str, Meta(max_length=MAX_NAME)]
@@ -117,12 +118,19 @@ class BadMessageError(Exception):
     """One message cannot be used: (reason, detail)."""
 
 
-def parse_flat(records: Sequence[Record]) -> list[tuple[Record, Event]] | None:
-    """Return the messages of records that are all single rows, their features unread; None when they are not."""
-    if any(map(attrgetter("headers"), records)):
+def parse_flat(records: Sequence[Record], min_rows: int) -> list[tuple[Record, Event]] | None:
+    """Return the messages of records that are all single rows, their features unread.
+
+    None when they are not, or when a look at some shows fewer than `min_rows` to a model.
+    """
+    if len(records) < min_rows or any(map(attrgetter("headers"), records)):
         return None
+    values = list(map(attrgetter("value"), records))
     try:
-        return list(zip(records, map(_decode_flat, map(attrgetter("value"), records)), strict=True))
+        some = map(_decode_flat, values[:: max(1, len(values) // N_LOOKED_AT)])
+        if len(set(map(attrgetter("model"), some))) * min_rows > len(values):
+            return None
+        return list(zip(records, map(_decode_flat, values), strict=True))
     except _DAMAGED:
         return None
 

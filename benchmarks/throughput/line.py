@@ -26,8 +26,8 @@ from streams.engine.control import publish
 from streams.settings import load
 from tests.brokers import eventually
 
-TIMEOUT_S = 300.0
-JUDGED_S = 60.0
+TIMEOUT_S = 600.0
+JUDGED_S = 180.0
 MEMORY_CHUNK_S = 6
 MEMORY_BEGINS_MS = 3 * 86_400_000
 HELD = rf'driftgauge_lag_records{{[^}}]*partition="(\d+)"[^}}]*topic="{re.escape(topics.EVENTS.name)}"'
@@ -87,7 +87,7 @@ class Line:
         self._n_runs += 1
         with ExitStack() as running:
             workers = [running.enter_context(self._worker(f"bench{self._n_runs}")) for _ in range(n_workers)]
-            eventually(lambda: self._shared(workers), 90.0, why="every worker has its share of the partitions")
+            eventually(lambda: self._shared(workers), TIMEOUT_S, why="every worker has its share of the partitions")
             before = sum(worker.sample().cpu_s for worker in workers)
             traffic.send(self.settings.bootstrap_servers)
             _consumed(workers, traffic.n_rows)
@@ -108,7 +108,7 @@ class Line:
         found: list[float] = []
         n_rows, event_ms = rows_per_s * MEMORY_CHUNK_S, time.time_ns() // 1_000_000 - MEMORY_BEGINS_MS
         with self._worker(f"bench{self._n_runs}") as worker:
-            eventually(lambda: self._shared([worker]), 90.0, why="the worker has its partitions")
+            eventually(lambda: self._shared([worker]), TIMEOUT_S, why="the worker has its partitions")
             started, n_sent = time.monotonic(), 0
             while len(found) < len(minutes):
                 Traffic("columns", n_rows, self.settings.partitions, event_ms).send(self.settings.bootstrap_servers)
