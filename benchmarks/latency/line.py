@@ -31,7 +31,7 @@ ROWS_TOTAL = r"driftgauge_rows_total\{[^}]*\} (\S+)"
 DAY_MS = 86_400_000
 READY_S = 120.0
 SETTLE_S = 60.0
-CAPACITY_S = 3.0
+MARGIN_S = 2.0
 DRAIN_S = 300.0
 
 
@@ -109,7 +109,7 @@ class Line:
 
         def inside(end_ms: int) -> bool:
             """Windows that began and ended at this pace."""
-            return begun + window_s < self.traffic.moment(end_ms) < over - 1.0
+            return begun + window_s < self.traffic.moment(end_ms) < over - MARGIN_S
 
         def known(heard: dict[tuple[str, int], float]) -> dict[tuple[str, int], float]:
             return {key: moment for key, moment in heard.items() if inside(key[1])}

@@ -17,10 +17,11 @@ from schemas.monitors import Monitor
 
 SPEED = 12
 MODELS = tuple(f"latency-{number}" for number in range(6))
-ROWS = 100
+MAX_ROWS = 100
+BATCH_S = 0.1
 CYCLE = 4
 SHIFT_SD = 1.0
-POOL_BLOCKS = 64
+POOL_ROWS = 64 * MAX_ROWS
 NEVER_S = 86_400.0
 
 
@@ -58,17 +59,11 @@ class Traffic:
             }
         )
         rng = np.random.default_rng(SEED + 2)
-        values = matrix(rng, POOL_BLOCKS * ROWS)
+        values = matrix(rng, POOL_ROWS)
         shifted = values.copy()
         for name in SHIFTED:
             shifted[NAMES.index(name)] += np.float32(SHIFT_SD)
-        self._pools = [[self._columns(pool, block) for block in range(POOL_BLOCKS)] for pool in (values, shifted)]
-
-    def _columns(self, values: np.ndarray[tuple[int, ...], np.dtype[np.float32]], block: int) -> bytes:
-        part = values[:, block * ROWS : (block + 1) * ROWS]
-        return orjson.dumps(
-            {name: [round(v, 3) for v in column.tolist()] for name, column in zip(NAMES, part, strict=True)}
-        )
+        self._pools = (values, shifted)
 
     def _begin(self, start_ms: int) -> None:
         self._start_ms, self._since = start_ms, time.monotonic()
@@ -80,40 +75,43 @@ class Traffic:
 
     def burst(self, n_rows: int, over_ms: int) -> None:
         """Send rows as fast as the broker takes them, spread over some event time; the pace then begins after them."""
-        n_messages = n_rows // ROWS
+        n_messages = n_rows // MAX_ROWS
         start = self._start_ms
         for number in range(n_messages):
-            self._send(start + over_ms * number // n_messages)
+            self._send(start + over_ms * number // n_messages, MAX_ROWS)
         self.flush()
         self._begin(start + over_ms)
 
     def pace(self, rows_per_s: float, seconds: float) -> None:
-        """Send at a pace for some time."""
+        """Send at a pace for some time, in batches of a tenth of a second a model and partition, as the client does."""
+        n_rows = max(1, min(MAX_ROWS, round(rows_per_s * BATCH_S / len(self._last))))
         begun, sent = time.monotonic(), 0
         while (passed := time.monotonic() - begun) < seconds:
-            due = int(passed * rows_per_s / ROWS) - sent
+            due = int(passed * rows_per_s / n_rows) - sent
             for _ in range(due):
-                self._send(self._start_ms + int((time.monotonic() - self._since) * 1000 * SPEED))
+                self._send(self._start_ms + int((time.monotonic() - self._since) * 1000 * SPEED), n_rows)
             sent += due
             self._producer.poll(0.002)
 
-    def _send(self, now_ms: int) -> None:
+    def _send(self, now_ms: int, n_rows: int) -> None:
         model = MODELS[self._n_messages % len(MODELS)]
         partition = self._n_messages // len(MODELS) % self._n_partitions
         self._n_messages += 1
         last = self._last[model, partition]
         self._last[model, partition] = now_ms
-        times = np.linspace(last, now_ms, ROWS, dtype=np.int64)
+        times = np.linspace(last, now_ms, n_rows, dtype=np.int64)
         drifts = (now_ms // MINUTE_MS + MODELS.index(model)) % CYCLE == 0
-        columns = self._pools[int(drifts)][self._n_messages % POOL_BLOCKS]
-        value = b'{"model":"%b","times":%b,"columns":%b}' % (model.encode(), orjson.dumps(times.tolist()), columns)
+        first = self._n_messages * MAX_ROWS % POOL_ROWS
+        part = self._pools[int(drifts)][:, first : first + n_rows]
+        event = {"model": model, "times": times, "columns": dict(zip(NAMES, part, strict=True))}
+        value = orjson.dumps(event, option=orjson.OPT_SERIALIZE_NUMPY)
         while True:
             try:
                 self._producer.produce(topics.EVENTS.name, value, partition=partition)
                 break
             except BufferError:
                 self._producer.poll(0.05)
-        self.n_rows += ROWS
+        self.n_rows += n_rows
 
     def flush(self) -> None:
         """Wait until everything is delivered."""
