@@ -125,6 +125,8 @@ class Line:
             raise BenchmarkError(late) from None
         eventually(lambda: len(known(self.heard.pages)) >= n_wanted, SETTLE_S, "the page heard of every window")
         alerts = {key for key, alert in self.heard.alerts.items() if inside(alert.time)}
+        if not alerts:
+            raise BenchmarkError("no window that ended at this pace opened or closed an alert: nothing reached Slack")
         eventually(lambda: alerts <= self._messages().keys(), SETTLE_S, "Slack got every alert")
         messages = self._messages()
         return Latencies(

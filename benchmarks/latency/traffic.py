@@ -21,7 +21,7 @@ MAX_ROWS = 100
 BATCH_S = 0.1
 CYCLE = 4
 SHIFT_SD = 1.0
-POOL_ROWS = 64 * MAX_ROWS
+POOL_ROWS = 200_000
 NEVER_S = 86_400.0
 
 
@@ -101,7 +101,7 @@ class Traffic:
         self._last[model, partition] = now_ms
         times = np.linspace(last, now_ms, n_rows, dtype=np.int64)
         drifts = (now_ms // MINUTE_MS + MODELS.index(model)) % CYCLE == 0
-        first = self._n_messages * MAX_ROWS % POOL_ROWS
+        first = self.n_rows % (POOL_ROWS - MAX_ROWS)  # rows that come again and again would be a change themselves
         part = self._pools[int(drifts)][:, first : first + n_rows]
         event = {"model": model, "times": times, "columns": dict(zip(NAMES, part, strict=True))}
         value = orjson.dumps(event, option=orjson.OPT_SERIALIZE_NUMPY)
