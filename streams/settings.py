@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     partitions: int = Field(default=8, ge=1, le=1024, description="partitions of topics made by `topics create`")
     replication: int = Field(default=1, ge=1, le=9, description="replicas of topics made by `topics create`")
     session_timeout_s: float = Field(default=15.0, ge=1, le=300, description="after it a silent worker is replaced")
+    group_instance_id: str | None = Field(
+        default=None, description="static membership: a name of this worker alone, the same after a restart"
+    )
     checkpoint_s: float = Field(default=10.0, gt=0, le=600, description="seconds between checkpoints")
     flush_s: float = Field(default=1.0, gt=0, le=60, description="seconds between partial results for display")
     max_features: int = Field(

@@ -6,12 +6,13 @@ of the source's records below a position like all other state, and stands in the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from zlib import crc32
 
 import msgspec
 
 from schemas.records import PlainRecord, Record
+from streams.engine.stage import unwatched
 
 N_SEGMENTS = 16
 SEGMENT = "gathered/"
@@ -38,9 +39,21 @@ class Gathered:
         How much of one model waits.
     max_total_bytes
         How much of all models together.
+    before_change
+        Called with a segment's name before it changes (`Stage.before_change`).
     """
 
-    def __init__(self, topic: str, partition: int, *, max_rows: int, max_bytes: int, max_total_bytes: int) -> None:
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        *,
+        max_rows: int,
+        max_bytes: int,
+        max_total_bytes: int,
+        before_change: Callable[[str], None] = unwatched,
+    ) -> None:
+        self._before_change = before_change
         self._place = topic, partition
         self._max_rows, self._max_bytes, self._max_total_bytes = max_rows, max_bytes, max_total_bytes
         self._models: dict[str, Waiting] = {}
@@ -60,6 +73,7 @@ class Gathered:
 
     def add(self, model: str, records: Sequence[Record], n_rows: int, n_bytes: int, since: int) -> None:
         """Let records of a model wait from the record time `since` on."""
+        self._before_change(_segment(model))
         waiting = self._models.get(model)
         if waiting is None:
             waiting = self._models[model] = Waiting(since)
@@ -73,9 +87,10 @@ class Gathered:
 
     def take(self, model: str) -> list[PlainRecord]:
         """Return the records of a model, which no longer wait."""
-        waiting = self._models.pop(model, None)
-        if waiting is None:
+        if model not in self._models:
             return []
+        self._before_change(_segment(model))
+        waiting = self._models.pop(model)
         self._n_bytes -= waiting.n_bytes
         self._changes[_number(model)] += 1
         return self._plain(waiting)
@@ -114,6 +129,10 @@ class Gathered:
         merged = {**self._models, **models}
         self._models = dict(sorted(merged.items(), key=lambda item: item[1].since))
         self._n_bytes += sum(waiting.n_bytes for waiting in models.values())
+
+
+def _segment(model: str) -> str:
+    return f"{SEGMENT}{_number(model)}"
 
 
 def _number(model: str) -> int:

@@ -16,7 +16,7 @@ from streams.agents.judging import ModelJudge
 from streams.agents.outputs import Originating, dead_output
 from streams.catalogue import Catalogue, monitor_record
 from streams.engine.outbox import Output
-from streams.engine.stage import Reading
+from streams.engine.stage import Reading, unwatched
 
 
 class JudgeMetrics(Protocol):
@@ -49,6 +49,7 @@ class JudgeStage:
         self._catalogue, self._out, self._metrics, self._clock = catalogue, originating, metrics, clock
         self._run_id = run_id
         self._models: dict[str, ModelJudge] = {}
+        self.before_change: Callable[[str], None] = unwatched
 
     def update(self, records: Sequence[Record]) -> list[Output]:
         """Take evidence record by record: what is emitted is a function of the record's offset."""
@@ -71,6 +72,7 @@ class JudgeStage:
     def _taken(self, offset: int, message: evidence.Evidence) -> list[Output]:
         if isinstance(message, evidence.Tick):
             return []
+        self.before_change(message.model)
         judge = self._judge(message.model)
         if isinstance(message, evidence.Promote):
             effective = control.Effective(message.model, message.baseline_id, judge.effective_from())
@@ -129,8 +131,13 @@ class JudgeStage:
         """Never asked for."""
         raise AssertionError(f"{reading} was not wanted; {len(records)} records")
 
-    def before_checkpoint(self) -> None:
-        """Nothing waits for a checkpoint."""
+    def before_checkpoint(self) -> bool:
+        """Decide nothing."""
+        return False
+
+    def lowest_offset(self) -> int:
+        """The first: revisions and alerts are numbered from it."""
+        return 0
 
     def segments(self) -> Mapping[str, int]:
         """One segment a model."""

@@ -8,7 +8,7 @@ one more source per partition they came from. Rows forwarded later are counted t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -29,7 +29,7 @@ from streams.agents.outputs import Originating, origin_of
 from streams.agents.profile import ORIGIN_HEADERS, ProfileMetrics
 from streams.catalogue import Catalogue, records_of
 from streams.engine.outbox import Output
-from streams.engine.stage import Reading
+from streams.engine.stage import Reading, unwatched
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +84,12 @@ class LearnStage:
         self._state = _State({}, {})
         self._counts: dict[tuple[str, str], ModelCounts] = {}
         self._announced: list[evidence.Partial] = []
+        self.before_change: Callable[[str], None] = unwatched
         self._changes = 0
 
     def update(self, records: Sequence[Record]) -> list[Output]:
         """Take forwarded rows, each once: a record that was forwarded twice has an old origin."""
+        self.before_change(PARTITION_SEGMENT)
         self._changes += 1
         self._state.position = records[-1].offset + 1
         learned: dict[tuple[str, str], list[Batch]] = {}
@@ -235,6 +237,7 @@ class LearnStage:
     def _count(self, forwarded: Mapping[tuple[str, str], list[Batch]]) -> None:
         """Count rows by (model, partition they came from), each a source of its own."""
         for (model, source), batches in forwarded.items():
+            self.before_change(f"{source}|{model}")
             counts = self._counts.get((model, source))
             if counts is None:
                 counts = self._counts[model, source] = ModelCounts(f"{self._source}<{source}", model, self._catalogue)
@@ -263,8 +266,13 @@ class LearnStage:
         offset = max(0, self._state.position - 1)
         return self._out.output(offset, topics.EVIDENCE.name, partial.model, evidence.encode(partial))
 
-    def before_checkpoint(self) -> None:
-        """Nothing waits for a checkpoint."""
+    def before_checkpoint(self) -> bool:
+        """Decide nothing."""
+        return False
+
+    def lowest_offset(self) -> int:
+        """The first: every forwarded row counts."""
+        return 0
 
     def segments(self) -> Mapping[str, int]:
         """One segment for the partition and one a counted (model, source)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -24,7 +24,7 @@ from streams.agents.resting import SEGMENT as MODEL
 from streams.agents.resting import Known, Models
 from streams.catalogue import FOREVER, Catalogue
 from streams.engine.outbox import Output
-from streams.engine.stage import Reading
+from streams.engine.stage import Reading, unwatched
 
 PARTITION_SEGMENT, DECODER_SEGMENT = "partition", "decoder"
 UNKNOWN_LOST_MS = SILENT_MS = 7 * DAY_MS
@@ -121,10 +121,12 @@ class ProfileStage:
         self._log_end, self._limits = log_end, limits
         self._events = EventDecoder(max_features=limits.features)
         self._decoder = decoder or self._events
-        self._models = Models(self._empty, limits.open_bytes)
+        self.before_change: Callable[[str], None] = unwatched
+        self._models = Models(self._empty, limits.open_bytes, self._changes_of)
         self._gathered = Gathered(
             originating.topic, originating.partition,
             max_rows=limits.gather_rows, max_bytes=MAX_WAITING_BYTES, max_total_bytes=limits.gather_bytes,
+            before_change=self._changes_of,
         )  # fmt: skip
         self._due = Due(self._models, lambda model: round(catalogue.monitor(model).idle_s * 1000))
         self._counting: set[str] = set()
@@ -136,8 +138,13 @@ class ProfileStage:
     def _empty(self, model: str) -> ModelCounts:
         return ModelCounts(self._source, model, self._catalogue, max_versions=self._limits.versions)
 
+    def _changes_of(self, segment: str) -> None:
+        self.before_change(segment)
+
     def update(self, records: Sequence[Record]) -> list[Output]:
         """Take the rows of some records; return dead letters and rows to learn from."""
+        self.before_change(PARTITION_SEGMENT)
+        self.before_change(DECODER_SEGMENT)
         if self._lost_until == FOREVER:
             self._lost_until = max(records[0].timestamp or 0, self._record_time) + UNKNOWN_LOST_MS
         decoded = self._decoder.decode(records)
@@ -314,11 +321,12 @@ class ProfileStage:
         """Never asked for."""
         raise AssertionError(f"{reading} was not wanted; {len(records)} records")
 
-    def before_checkpoint(self) -> None:
+    def before_checkpoint(self) -> bool:
         """Begin to count models whose baseline is known, once earlier forwarding lies behind.
 
         Rows of models with sensitive features are counted now: a snapshot must not hold them as they came.
         """
+        n_counting = len(self._counting)
         if self._position >= self._log_end:
             ready = {model for model in self._catalogue.models() if self._catalogue.eras(model)}
             for model in ready - self._counting:
@@ -330,6 +338,11 @@ class ProfileStage:
             self._count(model)
         if 2 * len(self._models) > self._limits.models:
             self._drop_silent()
+        return len(self._counting) > n_counting
+
+    def lowest_offset(self) -> int:
+        """The first: detectors' blocks are numbered from it."""
+        return 0
 
     def _drop_silent(self) -> None:
         """Forget models that were never counted and have sent nothing for long: they would take others' room."""

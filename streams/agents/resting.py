@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from streams.agents.counting import ModelCounts
 from streams.agents.tally import NEVER
+from streams.engine.stage import unwatched
 
 SEGMENT = "model/"
 
@@ -52,10 +53,17 @@ class Models:
         Builds the empty counts of a model.
     max_open_bytes
         How much memory open counts may take together; one model's always may.
+    before_change
+        Called with a segment's name before it may change (`Stage.before_change`).
     """
 
-    def __init__(self, make: Callable[[str], ModelCounts], max_open_bytes: int) -> None:
-        self._make, self._max_open_bytes = make, max_open_bytes
+    def __init__(
+        self,
+        make: Callable[[str], ModelCounts],
+        max_open_bytes: int,
+        before_change: Callable[[str], None] = unwatched,
+    ) -> None:
+        self._make, self._max_open_bytes, self._before_change = make, max_open_bytes, before_change
         self._known: dict[str, Known] = {}
         self._open: OrderedDict[str, ModelCounts] = OrderedDict()
         self._sizes: dict[str, int] = {}
@@ -80,6 +88,7 @@ class Models:
 
     def open(self, model: str) -> ModelCounts:
         """Return the counts of a model; `done` is to follow when they were changed."""
+        self._before_change(SEGMENT + model)
         counts = self._open.get(model)
         if counts is None:
             counts = self._make(model)
@@ -108,6 +117,7 @@ class Models:
 
     def drop(self, model: str) -> None:
         """Forget a model."""
+        self._before_change(SEGMENT + model)
         del self._known[model]
         self._open.pop(model, None)
         self._open_bytes -= self._sizes.pop(model, 0)

@@ -2,14 +2,17 @@
 
 The order that makes it exact, and where each step happens:
 
-1. records below the position are skipped, the others change the state, the position follows;
-   no await in between (`_apply`);
-2. a checkpoint encodes state and position together, waits for the outputs, then for the snapshot,
-   then commits position and pointer as one (`checkpoint`);
-3. on assignment the pointer is read back and exactly that snapshot restored (`restore`);
-4. anything unexpected leaves without committing; the supervisor restarts the process. A record that
-   makes the stage raise is found at the second attempt and becomes a dead letter at the third
-   (`_taken`, `_failed`).
+1. records below the position are skipped, the others change the state, the position follows; no await in between
+   (`Intake`). Long batches are taken in slices, and the event loop runs between them;
+2. a checkpoint cuts the state at the position: what is counted and not yet told leaves, no record is taken
+   meanwhile (`_cut`);
+3. records are taken again while the cut is encoded, then the outputs are durable, then the snapshot, then position
+   and pointer are committed as one (`_save`). Only after a decision (`Stage.before_checkpoint`) records wait;
+4. on assignment the pointer is read back and exactly that snapshot restored (`restore`, `restoring`);
+5. anything unexpected leaves without committing; the supervisor restarts the process. A record that makes the
+   stage raise is found at the second attempt and becomes a dead letter at the third (`Held.parts`).
+
+One lock (`_lock`) is held by whoever touches a stage, another (`_saving`) by the one checkpoint under way.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import faust
@@ -26,38 +30,29 @@ from aiokafka.errors import CommitFailedError, KafkaError, RebalanceInProgressEr
 
 from schemas.records import Record
 from streams.engine import private
-from streams.engine.checkpoint import Pointer, SnapshotError, Snapshots
+from streams.engine.checkpoint import Cut, Snapshots
 from streams.engine.connection import reader
+from streams.engine.held import Held
+from streams.engine.intake import Intake
 from streams.engine.outbox import Outbox, Output
-from streams.engine.positions import bounds, read_range
+from streams.engine.pointer import Pointer
+from streams.engine.positions import bounds
+from streams.engine.restoring import Restoring, topic_id
+from streams.engine.slices import Slices
 from streams.engine.stage import Stage
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
-SKIP_ATTEMPT = 2
-READY_TIMEOUT_S = 60.0
-ASK_AGAIN_S = 0.1
+RELEASE_TIMEOUT_S = 5.0
 
 
 class AgentMetrics(Protocol):
     """What an agent reports about itself."""
 
     def checkpoint(self, seconds: float, size_bytes: int) -> None: ...
+    def pause(self, cause: str, seconds: float) -> None: ...
     def state_lost(self, agent: str, n_records: int) -> None: ...
-
-
-class Held:
-    """A partition this worker owns: its state, its position, the pointer of its last snapshot."""
-
-    def __init__(self, stage: Stage, position: int, pointer: Pointer | None) -> None:
-        self.stage = stage
-        self.position = position
-        self.begun = True
-        self.pointer = pointer
-        self.committed = position
-        self.attempts = pointer.attempts if pointer else 0
-        self.suspect = pointer.suspect if pointer else 0
 
 
 class StatefulAgent:
@@ -71,6 +66,8 @@ class StatefulAgent:
         Turns a record that failed its third attempt into outputs (a dead letter).
     leave
         Ends the process with a reason; does not return.
+    gone
+        Told which state this worker no longer has.
     """
 
     def __init__(
@@ -86,139 +83,64 @@ class StatefulAgent:
         poisonous: Callable[[Record, str], Sequence[Output]],
         metrics: AgentMetrics,
         leave: Callable[[str], None],
+        gone: Callable[[Stage], None] = lambda _stage: None,
     ) -> None:
         self.app, self.name, self.topic = app, name, topic
         self.held: dict[int, Held] = {}
         self._settings, self._outbox = settings, outbox
-        self._make_stage, self._poisonous, self._metrics, self._leave = make_stage, poisonous, metrics, leave
+        self._metrics, self.leave, self._gone = metrics, leave, gone
         self._snapshots = Snapshots(settings, outbox, name, snapshot_topic)
-        self._lock = asyncio.Lock()
+        self._restoring = Restoring(f"{name} {topic}", self._snapshots, make_stage, self.lost)
+        self._lock, self._saving = asyncio.Lock(), asyncio.Lock()
+        self._intake = Intake(self, settings, outbox, self._lock, poisonous)
+        self._parked: dict[int, Held] = {}
+        self._generation = -1
+        self._releasing = False
 
     async def take(self, records: Sequence[Record]) -> None:
         """Process the records of one partition; called by the Faust agent."""
-        asking_since = None
-        while left := await self._take_ready(records):
-            if asking_since is None or len(left) < len(records):
-                asking_since = time.monotonic()
-            if time.monotonic() - asking_since > READY_TIMEOUT_S:
-                first = left[0]
-                self._leave(
-                    f"{self.name} has waited {READY_TIMEOUT_S:.0f} s for a baseline or monitor that "
-                    f"{self.topic}/{first.partition}@{first.offset} (key {first.key!r}) names and the control "
-                    "topics have not brought; are their records kept?"
-                )
-                return
-            records = left
-            await asyncio.sleep(ASK_AGAIN_S)
-        await self._outbox.room()
-
-    async def _take_ready(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Process what the stage admits; return what has to wait for the control topics."""
         partition = records[0].partition
-        async with self._lock:
-            held = self.held.get(partition)
-            if held is None:
-                return ()
-            if records[0].offset < held.position:
-                records = [record for record in records if record.offset >= held.position]
-            if not records:
-                return ()
-            try:
-                await self._check_gap(partition, held, records[0].offset)
-                n_ready = held.stage.ready(records)
-                if n_ready:
-                    await self._taken(held, records[:n_ready])
-            except Exception as error:  # whatever it is, the state can no longer be trusted
-                log.exception("%s: %s/%s after %s", self.name, self.topic, partition, held.committed)
-                where = f"{self.topic}/{partition} after {held.committed}"
-                self._leave(f"{self.name} failed on {where}: {type(error).__name__}: {error}")
-            return records[n_ready:]
+        if (held := self.held.get(partition)) is not None:
+            await self._intake.take(partition, held, records)
 
-    async def _taken(self, held: Held, records: Sequence[Record]) -> None:
-        """Apply records; after a failure one by one, after a second without the culprit."""
-        if held.attempts == 1:
-            for record in records:
-                await self._apply(held, [record])
-        elif held.attempts >= SKIP_ATTEMPT:
-            before = [record for record in records if record.offset < held.suspect]
-            if before:
-                await self._apply(held, before)
-            if len(before) < len(records):
-                after = records[len(before) :]
-                if after[0].offset == held.suspect:
-                    await self._skip(held, after[0])
-                    after = after[1:]
-                held.attempts = 0
-                if after:
-                    await self._apply(held, after)
-        else:
-            await self._apply(held, records)
-        if held.position >= held.suspect:
-            held.attempts = 0
+    def owns(self, partition: int, held: Held) -> bool:
+        """Tell whether a partition, with this very state, is taking records."""
+        return self.held.get(partition) is held and not self._releasing
 
-    async def _skip(self, held: Held, record: Record) -> None:
-        where = f"{self.topic}/{record.partition}@{record.offset}"
-        log.error("%s: %s failed twice; it becomes a dead letter", self.name, where)
-        self._outbox.put(self._poisonous(record, f"{self.name} failed on it twice; the reasons are in its log"))
-        held.position, held.attempts = record.offset + 1, 0
-        await self._checkpoint(record.partition, held)
+    async def commit(self, partition: int, offset: int, pointer: Pointer) -> None:
+        """Commit a position with its pointer, in the generation in which the partitions were given to us."""
+        await private.commit(self.app, self.topic, partition, offset, pointer.encode(), self._generation)
 
-    async def _apply(self, held: Held, records: Sequence[Record]) -> None:
-        try:
-            outputs = held.stage.update(records)
-        except Exception:
-            await self._failed(held, records)
-            raise
-        held.begun = True
-        held.position = records[-1].offset + 1
-        self._outbox.put(outputs)
-        await self._read_again(records[0].partition, held)
-
-    async def _read_again(self, partition: int, held: Held) -> None:
-        for reading in held.stage.readings():
-            again = await read_range(self._settings, self.topic, partition, reading.start, reading.end)
-            if again.n_lost:
-                why = f"records of {reading.name} were deleted before they were read again"
-                self._lost(partition, again.n_lost, why)
-            self._outbox.put(held.stage.read(reading, again.records))
-
-    async def _failed(self, held: Held, records: Sequence[Record]) -> None:
-        """Count the attempt beside the last good checkpoint; only what raises in `update` is counted."""
-        if held.pointer is None:
-            return
-        if held.attempts == 1 and len(records) == 1:
-            attempts, suspect = SKIP_ATTEMPT, records[0].offset
-        else:
-            attempts, suspect = 1, records[-1].offset + 1
-        again = held.pointer._replace(attempts=attempts, suspect=suspect)
-        try:
-            await private.commit(self.app, self.topic, records[0].partition, held.committed, again.encode())
-        except KafkaError as error:
-            log.warning("%s: the failure could not be counted: %s", self.name, error)
-
-    async def _check_gap(self, partition: int, held: Held, offset: int) -> None:
-        """Report records that the broker deleted before they were read.
-
-        Offsets are also left out where a producer's transaction ended, so the log's start decides.
-        """
-        if offset > held.position:
-            first = await private.first_offset(self.app, self.topic, partition)
-            if first > held.position:
-                why = f"the log begins at {first}, the position was {held.position}"
-                self._lost(partition, first - held.position, why)
-                held.stage.lost(first - held.position)
-                held.position = first
+    async def first_offset(self, partition: int) -> int:
+        """Return the first offset a partition of the input still holds."""
+        return await private.first_offset(self.app, self.topic, partition)
 
     async def flush(self) -> None:
         """Send what is worth showing now."""
+        await self._outbox.room()
+        if not self._begun():
+            return
+        for partition, held in list(self.held.items()):
+            async with self._holding("flush"):
+                if self.held.get(partition) is held and not (held.cut and held.cut.n_left):
+                    await self._intake.read_again(partition, held)
+                    await self._tell(held, caught_up=self._remaining(partition, held) == 0)
+
+    async def _tell(self, held: Held, *, caught_up: bool) -> None:
+        slices = Slices()
+        for output in held.stage.flush(int(time.time() * 1000), caught_up=caught_up):
+            self._outbox.put([output])
+            await slices.turn()
+
+    @asynccontextmanager
+    async def _holding(self, cause: str) -> AsyncIterator[None]:
+        """Hold the stages, and so the records."""
         async with self._lock:
-            now_ms = int(time.time() * 1000)
-            if not self._begun():
-                return
-            for partition, held in self.held.items():
-                await self._read_again(partition, held)
-                caught_up = self._remaining(partition, held) == 0
-                self._outbox.put(list(held.stage.flush(now_ms, caught_up=caught_up)))
+            started = time.perf_counter()
+            try:
+                yield
+            finally:
+                self._metrics.pause(cause, time.perf_counter() - started)
 
     def _begun(self) -> bool:
         """Tell whether every partition with a backlog has had its first turn.
@@ -229,102 +151,128 @@ class StatefulAgent:
 
     async def checkpoint(self, *, at_once: bool = False) -> None:
         """Checkpoint every partition that has moved."""
-        async with self._lock:
+        async with self._saving:
             if not (at_once or self._begun()):
                 return
-            try:
-                for partition, held in list(self.held.items()):
-                    if held.position != held.committed or held.pointer is None:
-                        await self._checkpoint(partition, held)
-            except CommitFailedError as error:
-                # Only while members come and go is it certain that partitions are given out anew, to be restored
-                # from what is committed. Going on is not possible: the checkpoint may have decided something.
-                if at_once or not isinstance(error.__cause__, RebalanceInProgressError):
-                    raise
-                log.warning("%s: the group is rebalancing; state dropped until it has", self.name)
-                self._drop()
+            moved = [(partition, held) for partition, held in self.held.items() if held.moved]
+            saved = await asyncio.gather(*(self._checkpoint(*one) for one in moved), return_exceptions=True)
+        for error in filter(None, saved):
+            # Only while members come and go is it certain that partitions are given out anew, to be restored
+            # from what is committed. Going on is not possible: the checkpoint may have decided something.
+            refused = isinstance(error, CommitFailedError) and isinstance(error.__cause__, RebalanceInProgressError)
+            if at_once or not refused:
+                raise error
+            log.warning("%s: the group is rebalancing; state dropped until it has", self.name)
+            self._drop()
+            return
 
     async def _checkpoint(self, partition: int, held: Held) -> None:
-        started = time.perf_counter()
-        position = held.position
-        held.stage.before_checkpoint()
-        # 2. what is counted and not yet told leaves first: the snapshot holds none of it
-        self._outbox.put(list(held.stage.flush(int(time.time() * 1000), caught_up=False)))
-        # 2a. state is encoded here, synchronously; 2b. outputs and snapshot are durable after it
-        pointer = await self._snapshots.write(partition, position, held.stage)
-        if held.attempts:
-            pointer = pointer._replace(attempts=held.attempts, suspect=held.suspect)
-        # 2c. position and pointer become valid as one
-        await private.commit(self.app, self.topic, partition, position, pointer.encode())
-        held.committed, held.pointer = position, pointer
-        self._snapshots.trim(partition)
-        self._metrics.checkpoint(time.perf_counter() - started, self._snapshots.n_bytes)
+        async with self._holding("checkpoint"):
+            if self.held.get(partition) is not held:
+                return
+            started = time.monotonic()
+            cut, decided = await self._cut(partition, held)
+            if decided:
+                await self._save(partition, held, cut, started)
+                return
+        while cut.n_left:
+            async with self._lock:
+                cut.encode_slice()
+            await asyncio.sleep(0)
+        await self._save(partition, held, cut, started)
+
+    async def _cut(self, partition: int, held: Held) -> tuple[Cut, bool]:
+        """Fix the state at its position; tell whether a decision was made that only a durable checkpoint may act on."""
+        decided = held.stage.before_checkpoint()
+        # what is counted and not yet told leaves first: the snapshot holds none of it
+        await self._tell(held, caught_up=False)
+        held.cut, held.must_save = self._snapshots.cut(partition, held.position, held.stage), False
+        return held.cut, decided
+
+    async def _save(self, partition: int, held: Held, cut: Cut, started: float) -> None:
+        """Make the outputs durable, then the snapshot, then commit position and pointer as one."""
+        attempts, suspect = held.attempts, held.suspect
+        pointer = await self._snapshots.write(partition, cut)
+        held.cut = None
+        if attempts:
+            pointer = pointer._replace(attempts=attempts, suspect=suspect)
+        while self.held.get(partition) is held:
+            try:
+                await self.commit(partition, cut.position, pointer)
+            except TimeoutError:
+                log.warning("%s %s/%s: the commit is not answered; trying again", self.name, self.topic, partition)
+                continue
+            held.save(cut.position, pointer, started)
+            self._snapshots.trimmer.trim(partition)
+            self._metrics.checkpoint(time.monotonic() - started, self._snapshots.n_bytes)
+            return
 
     async def release(self) -> None:
-        """Checkpoint and drop everything: the partitions go to somebody else."""
+        """Checkpoint and let go of everything: the partitions go to somebody else, or come back.
+
+        What cannot be checkpointed in time is done again by whoever is next.
+        """
+        self._releasing = True
         try:
-            await self.checkpoint(at_once=True)
+            async with asyncio.timeout(RELEASE_TIMEOUT_S):
+                await self.checkpoint(at_once=True)
+                async with self._lock:
+                    self._parked = {partition: held for partition, held in self.held.items() if not held.moved}
+        except TimeoutError:
+            log.warning("%s: no checkpoint within %.0f s; state dropped", self.name, RELEASE_TIMEOUT_S)
         except KafkaError as error:  # fenced: another worker owns them, ours is worth nothing
             log.warning("%s: fenced, state dropped: %s", self.name, error)
-        async with self._lock:
-            self._drop()
+        self._drop()
 
     def _drop(self) -> None:
-        for partition in self.held:
-            self._snapshots.forget(partition)
+        for partition in self.held.keys() - self._parked.keys():
+            self._forget(partition, self.held[partition])
         self.held.clear()
 
+    def _forget(self, partition: int, held: Held) -> None:
+        self._snapshots.forget(partition)
+        self._gone(held.stage)
+
     async def restore(self, partitions: Iterable[int]) -> None:
-        """Take over partitions: read the committed pointers and exactly those snapshots."""
+        """Take over partitions: read the committed pointers and exactly those snapshots.
+
+        A state let go of one generation ago is still right when its commit is the committed one: in the
+        generation after ours, the one that gives it back, nobody else can have had the partition.
+        """
         wanted = sorted(set(partitions) - self.held.keys())
-        if not wanted:
-            return
         async with self._lock:
-            commits = await private.committed(self.app, self.topic, wanted)
-            consumer = reader(self._settings)
-            await consumer.start()
-            try:
-                for partition in wanted:
-                    first, end = await bounds(consumer, TopicPartition(self.topic, partition))
-                    held = self.held[partition] = await self._restored(partition, commits.get(partition), first, end)
-                    held.begun = held.position >= end
-            finally:
-                await consumer.stop()
+            parked, self._parked, self._releasing = self._parked, {}, False
+            generation = private.generation(self.app)
+            in_between, self._generation = generation - self._generation - 1, generation
+            commits = await private.committed(self.app, self.topic, wanted) if wanted else {}
+            for partition, held in parked.items():
+                if partition in wanted and in_between == 0 and held.equals(commits.get(partition)):
+                    self.held[partition] = held
+                    log.info("%s: %s/%s stays, at %d", self.name, self.topic, partition, held.position)
+                else:
+                    self._forget(partition, held)
+            if wanted := [partition for partition in wanted if partition not in self.held]:
+                await self._restore(wanted, commits)
 
-    async def _restored(self, partition: int, commit: private.Committed | None, first: int, end: int) -> Held:
-        stage = self._make_stage(partition, end if commit else first)
-        pointer = Pointer.decode(commit.metadata) if commit else None
-        if pointer is None:
-            pointer = await self._snapshots.newest(partition)
-            if pointer is None:
-                if commit and commit.offset > first:
-                    self._lost(partition, commit.offset, "a committed position without a snapshot")
-                    stage.lost(commit.offset)
-                return await self._begin(partition, Held(stage, first, None))
-            log.warning("%s/%s: no pointer was committed; the newest snapshot is used", self.name, partition)
-            stage = self._make_stage(partition, end)
+    async def _restore(self, partitions: Sequence[int], commits: dict[int, private.Committed]) -> None:
+        self._snapshots.topic_id = await topic_id(self._settings, self.topic)
+        consumer = reader(self._settings)
+        await consumer.start()
         try:
-            position = await self._snapshots.read(partition, pointer, stage)
-        except SnapshotError as error:
-            self._lost(partition, commit.offset if commit else 0, str(error))
-            stage = self._make_stage(partition, end)
-            stage.lost(commit.offset if commit else 0)
-            return await self._begin(partition, Held(stage, first, None))
-        held = Held(stage, position, pointer)
-        if not first <= position <= end:
-            self._lost(partition, abs(first - position), f"position {position} is outside the log {first}..{end}")
-            stage.lost(abs(first - position))
-            held.position = first
-        if commit is None or held.position != commit.offset:
-            return await self._begin(partition, held)
-        return held
+            for partition in partitions:
+                first, end = await bounds(consumer, TopicPartition(self.topic, partition))
+                commit = commits.get(partition)
+                held = self.held[partition] = await self._restoring.held(partition, commit, first, end)
+                if not held.equals(commit):
+                    # Faust seeks to what is committed, so where reading starts is committed
+                    cut, _ = await self._cut(partition, held)
+                    await self._save(partition, held, cut, time.monotonic())
+                held.begun = held.position >= end
+        finally:
+            await consumer.stop()
 
-    async def _begin(self, partition: int, held: Held) -> Held:
-        """Commit where reading starts: Faust seeks to what is committed."""
-        await self._checkpoint(partition, held)
-        return held
-
-    def _lost(self, partition: int, n_records: int, why: str) -> None:
+    def lost(self, partition: int, n_records: int, why: str) -> None:
+        """Say that records are lost to a partition's state."""
         log.error("state_lost: %s %s/%s: %s (%d records)", self.name, self.topic, partition, why, n_records)
         self._metrics.state_lost(self.name, n_records)
 

@@ -22,14 +22,13 @@ from streams.engine.connection import credentials
 from streams.engine.outbox import Outbox
 from streams.engine.scheduler import BatchSchema, Coalesce
 from streams.engine.sink import SinkAgent
+from streams.engine.watchdog import FencingGuard, Watchdog
 from streams.panel.access import admitted, check_bind
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
 EXIT_CRASHED = 70
-STUCK_AFTER_S = 120.0
-UNASSIGNED_AFTER_S = 60.0
 
 Agent = Any  # StatefulAgent or SinkAgent: take, flush, checkpoint, release, restore, lags, positions
 
@@ -54,12 +53,19 @@ class RoleApp(private.CrashOnlyApp):
     after_stop: list[Callable[[], Awaitable[Any]]]
     ready: bool
     afresh: bool
+    generation: int
+    watchdog: Watchdog
+    fencing: FencingGuard
 
     def start_afresh(self, why: str) -> None:
         """Stop in order, as at SIGTERM, and begin again: what the app consumes is fixed when it starts."""
         log.warning("starting afresh: %s", why)
         self.afresh = True
         os.kill(os.getpid(), SIGTERM)
+
+    def leave(self, reason: str) -> None:
+        """End the process at once without committing."""
+        leave(reason)
 
     def leave_crashed(self, reason: BaseException) -> None:
         """Leave: the consumer, the web server or a task of Faust's has failed."""
@@ -72,12 +78,14 @@ class RoleApp(private.CrashOnlyApp):
         for prepare in self.before_start:
             await prepare()
         await super().on_start()
-        self.add_future(self._watch())
+        self.add_future(self.watchdog.watch())
+        self.add_future(self.watchdog.measure_stalls())
         self.add_future(self._repeat(self.role_settings.flush_s, "flush"))
         self.add_future(self._repeat(self.role_settings.checkpoint_s, "checkpoint"))
 
     async def on_stop(self) -> None:
         """Close what the role opened."""
+        self.watchdog.stopping()
         await super().on_stop()
         for close in self.after_stop:
             await close()
@@ -95,45 +103,6 @@ class RoleApp(private.CrashOnlyApp):
                     log.exception("%s of %s", what, agent.name)
                     leave(f"{what} of {agent.name}: {type(error).__name__}: {error}")
 
-    def _ending(self) -> bool:
-        return bool(self.should_stop)
-
-    async def _watch(self) -> None:
-        """Leave when the group coordinator has failed, or when work waits and nothing moves.
-
-        Sinks are not judged by progress: they wait for their destinations, however long these are down.
-        """
-        positions: dict[Any, Any] = {}
-        moved = started = time.monotonic()
-        warned = False
-        while not self.should_stop:
-            await asyncio.sleep(1.0)
-            try:
-                await private.check_coordinator(self)
-            except Exception as error:
-                if self._ending():  # the consumer's thread has ended under the question
-                    return
-                leave(f"the group coordinator failed: {type(error).__name__}: {error}")
-            stateful = [agent for agent in self.agents_of_role if isinstance(agent, StatefulAgent)]
-            now = {key: value for agent in stateful for key, value in agent.positions().items()}
-            lag = 0
-            for agent in self.agents_of_role:
-                for partition, records in agent.lags().items():
-                    lag += records if agent in stateful else 0
-                    self.metrics_of_role.lag(self.role, agent.topic, partition, records)
-            if now != positions or not lag or not self.ready:
-                moved, positions = time.monotonic(), now
-            elif time.monotonic() - moved > STUCK_AFTER_S:
-                leave(f"no progress for {STUCK_AFTER_S:.0f} s with {lag} records waiting")
-            assigned = any(agent.positions() for agent in self.agents_of_role)
-            if not assigned and not warned and time.monotonic() - started > UNASSIGNED_AFTER_S:
-                warned = True
-                log.warning(
-                    "no partition was assigned to this worker: there are as many workers as partitions, "
-                    "or the group may not be joined (permissions on group %s)",
-                    self.conf.id,
-                )
-
 
 def build_app(role: str, settings: Settings, registry: CollectorRegistry, outbox: Outbox | None, port: int) -> RoleApp:
     """Return the app of a role, without agents.
@@ -147,6 +116,8 @@ def build_app(role: str, settings: Settings, registry: CollectorRegistry, outbox
     check_bind(settings.bind, token, settings.insecure)
     private.install_consumer()
     options: dict[str, Any] = {}
+    if settings.group_instance_id is not None:
+        options["consumer_group_instance_id"] = settings.group_instance_id
     if (auth := credentials(settings)) is not None:
         options["broker_credentials"] = auth
     app = RoleApp(
@@ -175,7 +146,8 @@ def build_app(role: str, settings: Settings, registry: CollectorRegistry, outbox
         **options,
     )
     app.role, app.role_settings, app.registry, app.outbox = role, settings, registry, outbox
-    app.agents_of_role, app.ready, app.afresh = [], False, False
+    app.agents_of_role, app.ready, app.afresh, app.generation = [], False, False, -1
+    app.watchdog, app.fencing = Watchdog(app, time.monotonic()), FencingGuard(settings.group_instance_id)
     app.before_start, app.after_stop = [], []
     signals: list[tuple[Any, Any]] = [
         (app.on_rebalance_complete, _restore),
@@ -208,6 +180,7 @@ def _consume(agent: Agent) -> Any:
 async def _restore(app: RoleApp, **_: Any) -> None:
     """Take over what was assigned: here heartbeats run, and Faust seeks to the commits afterwards."""
     private.shorten_fetch_wait(app)
+    app.generation = private.generation(app)
     assigned = app.consumer.assignment()
     try:
         for agent in app.agents_of_role:
@@ -220,6 +193,10 @@ async def _restore(app: RoleApp, **_: Any) -> None:
 
 async def _release(app: RoleApp, *_args: Any, **_options: Any) -> None:
     app.ready = False
+    if app.generation >= 0 and private.generation(app) != app.generation:
+        app.generation = -1
+        if (why := app.fencing.fenced(time.monotonic())) is not None:
+            leave(why)
     await asyncio.gather(*(agent.release() for agent in _sinks(app)))
     for agent in app.agents_of_role:
         if isinstance(agent, StatefulAgent):

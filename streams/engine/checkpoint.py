@@ -1,4 +1,4 @@
-"""Snapshots of state: segments in chunks, an index that names them, a pointer to the index.
+"""Snapshots of state: a cut at one position, segments in chunks, a directory of them, an index, a pointer.
 
 Only changed segments are written again. The pointer stands in the metadata of the input's
 committed offset, so that position and state are committed as one. A crash at any moment leaves
@@ -7,275 +7,221 @@ the former pointer valid.
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections import deque
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
-from aiokafka import TopicPartition
-from aiokafka.admin import RecordsToDelete
-from aiokafka.errors import KafkaError
 
 from schemas.codec import CorruptError, compress, crc, decompress
-from streams.engine.connection import admin, reader
 from streams.engine.outbox import Outbox, Output
-from streams.engine.positions import bounds, poll
-from streams.engine.stage import Stage
+from streams.engine.pointer import (
+    FORMAT,
+    Directory,
+    Index,
+    Pointer,
+    SnapshotError,
+    Written,
+    decode_directory,
+    decode_index,
+)
+from streams.engine.positions import keyed, read_offsets
+from streams.engine.slices import SLICE_S, Slices
+from streams.engine.stage import Stage, unwatched
+from streams.engine.trimming import Trimmer
 from streams.settings import Settings
 
-log = logging.getLogger(__name__)
-
-FORMAT = 1
 CHUNK_BYTES = 900_000
 REWRITE_AFTER_BYTES = 2_000_000
+REWRITE_AFTER_SIZES = 3
 MAX_SEGMENT_BYTES = 1_000_000_000
 INDEX_KEY = b"index"
+DIRECTORY_KEY = b"directory"
+SEGMENT_KEY = b"segment/"
 
 
-class SnapshotError(Exception):
-    """A snapshot that is named cannot be read back as it was written."""
+class Cut:
+    """The state of a stage at one position, encoded piece by piece while it goes on.
 
-
-class Pointer(NamedTuple):
-    """Names a snapshot.
-
-    `attempts` counts the failures of one record or batch since the snapshot was written. After the first, the
-    culprit is among the records below `suspect`; after the second, it is the record at `suspect`.
+    A segment is encoded when its turn comes, or before it changes: `Stage.update` calls `before_change`.
     """
 
-    offset: int
-    checksum: int
-    attempts: int = 0
-    suspect: int = 0
+    def __init__(self, stage: Stage, position: int, changes: Mapping[str, int], kept: Directory) -> None:
+        self.position, self.changes, self.kept = position, changes, kept
+        self.lowest = stage.lowest_offset()
+        self.encoded: dict[str, bytes] = {}
+        self._stage = stage
+        self._left = dict.fromkeys(name for name in changes if name not in kept)
+        stage.before_change = self._encode
 
-    def encode(self) -> str:
-        """Write the pointer; the semicolon ends it, so that a truncated one is seen."""
-        return f"{FORMAT}:{self.offset}:{self.checksum:08x}:{self.attempts}:{self.suspect};"
-
-    @classmethod
-    def decode(cls, metadata: str) -> Pointer | None:
-        """Read commit metadata; None when it is no pointer of this format.
-
-        >>> Pointer.decode(Pointer(12, 0xBEEF, 1, 40).encode())
-        Pointer(offset=12, checksum=48879, attempts=1, suspect=40)
-        """
-        parts = metadata.rstrip(";").split(":")
-        if not metadata.endswith(";") or len(parts) != 5 or parts[0] != str(FORMAT):
-            return None
-        try:
-            return cls(int(parts[1]), int(parts[2], 16), int(parts[3]), int(parts[4]))
-        except ValueError:
-            return None
-
-
-class Written(msgspec.Struct, frozen=True, array_like=True):
-    """Where one segment stands: the offsets of its chunks, its checksum, how much was written before it."""
-
-    offsets: list[int]
-    checksum: int
-    written_bytes: int
-
-
-class Index(msgspec.Struct, frozen=True):
-    """A whole snapshot: the position it belongs to and where its segments stand."""
-
-    format: int
-    agent: str
-    partition: int
-    position: int
-    written_bytes: int
-    segments: dict[str, Written]
+    def _encode(self, name: str) -> None:
+        if name in self._left:
+            del self._left[name]
+            self.encoded[name] = self._stage.encode(name)
 
     @property
-    def lowest(self) -> int | None:
-        """The lowest offset the snapshot needs."""
-        return min((offset for written in self.segments.values() for offset in written.offsets), default=None)
+    def n_left(self) -> int:
+        """How many segments have still to be encoded."""
+        return len(self._left)
+
+    def encode_slice(self) -> None:
+        """Encode what is left for one slice of time.
+
+        Raises
+        ------
+        RuntimeError
+            When a segment has changed unannounced: a defect of the stage.
+        """
+        until, now = time.perf_counter() + SLICE_S / 2, self._stage.segments()
+        for name in list(self._left):
+            if now.get(name) != self.changes[name]:
+                raise RuntimeError(f"segment {name!r} has changed and `before_change` was not called")
+            self._encode(name)
+            if time.perf_counter() > until:
+                return
+
+    def close(self) -> None:
+        """Encode what is left at once and watch the stage no longer."""
+        while self._left:
+            self.encode_slice()
+        self._stage.before_change = unwatched
 
 
-_decode_index = msgspec.msgpack.Decoder(Index).decode
+class _Last(NamedTuple):
+    """The last snapshot of a partition: where its segments stand and what they were."""
+
+    segments: Directory
+    changes: Mapping[str, int]
+    written_bytes: int
 
 
 class Snapshots:
     """Reads and writes the snapshots of one agent, one logical writer a partition."""
 
     def __init__(self, settings: Settings, outbox: Outbox, agent: str, topic: str) -> None:
-        self._settings = settings
-        self._outbox = outbox
-        self._agent = agent
-        self._topic = topic
-        self._last: dict[int, Index] = {}
-        self._changes: dict[int, Mapping[str, int]] = {}
-        self._lowest: dict[int, deque[int]] = {}
-        self._trimmed: dict[int, int] = {}
-        self._trims = not settings.embedded
-        self._trimming: asyncio.Task[None] | None = None
+        self._settings, self._outbox, self._agent, self._topic = settings, outbox, agent, topic
+        self._last: dict[int, _Last] = {}
+        self.trimmer = Trimmer(settings, topic)
+        self.topic_id = ""
         self.n_bytes = 0
 
-    async def write(self, partition: int, position: int, stage: Stage) -> Pointer:
-        """Write what changed since the last snapshot and return the pointer to commit.
-
-        The state is encoded before the first await, so it belongs to `position`.
-        """
-        last = self._last.get(partition)
-        known = self._changes.get(partition, {})
+    def cut(self, partition: int, position: int, stage: Stage) -> Cut:
+        """Begin a snapshot of the state as it is now."""
+        last = self._last.get(partition) or _Last({}, {}, 0)
+        live_bytes = sum(written.n_bytes for written in last.segments.values())
+        oldest = last.written_bytes - max(REWRITE_AFTER_BYTES, REWRITE_AFTER_SIZES * live_bytes)
         changes = dict(stage.segments())
-        total = last.written_bytes if last else 0
-        kept: dict[str, Written] = {}
-        fresh: dict[str, bytes] = {}
-        for name, change in changes.items():
-            written = last.segments.get(name) if last else None
-            if written and known.get(name) == change and total - written.written_bytes < REWRITE_AFTER_BYTES:
-                kept[name] = written
-            else:
-                fresh[name] = compress(stage.encode(name))
-        return await self._put(partition, position, changes, kept, fresh, total)
+        kept = {
+            name: written
+            for name, written in last.segments.items()
+            if name in changes and changes[name] == last.changes[name] and written.written_bytes > oldest
+        }
+        return Cut(stage, position, changes, kept)
 
-    async def _put(
-        self,
-        partition: int,
-        position: int,
-        changes: Mapping[str, int],
-        segments: dict[str, Written],
-        fresh: Mapping[str, bytes],
-        total: int,
-    ) -> Pointer:
-        offsets: dict[str, list[int]] = {name: [] for name in fresh}
-        for name, data in fresh.items():
-            chunks = [
-                Output(self._topic, partition, name.encode(), data[i : i + CHUNK_BYTES])
-                for i in range(0, max(1, len(data)), CHUNK_BYTES)
-            ]
-            self._outbox.put(chunks, offsets[name].append)
+    async def write(self, partition: int, cut: Cut) -> Pointer:
+        """Make a cut durable, after the outputs that led to it, and return the pointer to commit."""
+        slices = Slices()
+        while cut.n_left:
+            cut.encode_slice()
+            await slices.turn()
+        cut.close()
         await self._outbox.drained()
-        written_bytes = total + sum(map(len, fresh.values()))
-        for name, data in fresh.items():
-            segments[name] = Written(sorted(offsets[name]), crc(data), written_bytes)
-        index = Index(FORMAT, self._agent, partition, position, written_bytes, segments)
+        return await self._put(partition, cut)
+
+    async def _put(self, partition: int, cut: Cut) -> Pointer:
+        last = self._last.get(partition)
+        written_bytes = start_bytes = last.written_bytes if last else 0
+        slices = Slices()
+        offsets: dict[str, list[int]] = {}
+        sums: dict[str, tuple[int, int]] = {}
+        for name, plain in cut.encoded.items():
+            data = compress(plain)
+            offsets[name] = self._put_chunks(partition, SEGMENT_KEY + name.encode(), data)
+            written_bytes += len(data)
+            sums[name] = crc(data), len(data)
+            await slices.turn()
+        await self._outbox.drained()
+        segments = dict(cut.kept)
+        for name, (checksum, n_bytes) in sums.items():
+            segments[name] = Written(sorted(offsets[name]), checksum, written_bytes, n_bytes)
+        data = compress(msgspec.msgpack.encode(segments))
+        where = self._put_chunks(partition, DIRECTORY_KEY, data)
+        await self._outbox.drained()
+        written_bytes += len(data)
+        directory = Written(sorted(where), crc(data), written_bytes, len(data))
+        index = Index(
+            FORMAT, self._agent, partition, cut.position, written_bytes, directory=directory, topic_id=self.topic_id
+        )
         value = msgspec.msgpack.encode(index)
         offset = await self._outbox.send(Output(self._topic, partition, INDEX_KEY, value))
-        self._last[partition], self._changes[partition] = index, changes
-        lows = self._lowest.setdefault(partition, deque(maxlen=3))
-        lows.append(offset if index.lowest is None else index.lowest)
-        self.n_bytes = sum(map(len, fresh.values())) + len(value)
-        return Pointer(offset, crc(value))
+        self._last[partition] = _Last(segments, cut.changes, written_bytes)
+        self.trimmer.add(partition, min(o for written in (directory, *segments.values()) for o in written.offsets))
+        self.n_bytes = written_bytes - start_bytes + len(value)
+        return Pointer(offset, crc(value), lowest=cut.lowest)
 
-    def trimmable(self, partition: int) -> int | None:
-        """Return the offset below which no one of the last three snapshots needs a record."""
-        lows = self._lowest.get(partition, ())
-        return min(lows) if len(lows) == 3 else None
-
-    def trim(self, partition: int) -> None:
-        """Begin to delete, after a commit, what none of the last three snapshots needs; the embedded broker cannot."""
-        before = self.trimmable(partition)
-        if self._trims and self.idle and before is not None and before > self._trimmed.get(partition, 0):
-            self._trimming = asyncio.get_running_loop().create_task(self._delete(partition, before))
-
-    @property
-    def idle(self) -> bool:
-        """Whether no records are being deleted now."""
-        return self._trimming is None or self._trimming.done()
-
-    async def _delete(self, partition: int, before: int) -> None:
-        client = admin(self._settings)
-        try:
-            await client.start()
-            await client.delete_records({TopicPartition(self._topic, partition): RecordsToDelete(before_offset=before)})
-            self._trimmed[partition] = before
-        except KafkaError as error:
-            if not error.retriable:
-                self._trims = False
-                what = "old snapshots cannot be deleted and will pile up"
-                log.warning("%s: %s: %s. Allow this user to delete records.", self._topic, what, error)
-        finally:
-            await client.close()
+    def _put_chunks(self, partition: int, key: bytes, data: bytes) -> list[int]:
+        """Send data in chunks; the list gets their offsets as they become durable."""
+        offsets: list[int] = []
+        chunks = [
+            Output(self._topic, partition, key, data[start : start + CHUNK_BYTES])
+            for start in range(0, max(1, len(data)), CHUNK_BYTES)
+        ]
+        self._outbox.put(chunks, offsets.append)
+        return offsets
 
     def forget(self, partition: int) -> None:
         """Drop what is known of a partition that is no longer ours."""
-        for known in (self._last, self._changes, self._lowest):
-            known.pop(partition, None)
+        self._last.pop(partition, None)
+        self.trimmer.forget(partition)
 
-    async def read(self, partition: int, pointer: Pointer, stage: Stage) -> int:
-        """Restore the state a pointer names and return its position.
+    async def read(self, partition: int, pointer: Pointer, stage: Stage) -> Index:
+        """Restore the state a pointer names and return its index.
 
         Raises
         ------
         SnapshotError
-            When a record is missing, damaged or of another agent or format.
+            When a record is missing, damaged, or of another agent or format.
         """
+        try:
+            return await self._read(partition, pointer, stage)
+        except SnapshotError as error:
+            raise SnapshotError(f"{self._topic}/{partition}@{pointer.offset}: {error}") from error
+
+    async def _read(self, partition: int, pointer: Pointer, stage: Stage) -> Index:
         value = (await self._records(partition, [pointer.offset]))[pointer.offset]
         if crc(value) != pointer.checksum:
-            raise SnapshotError(f"{self._topic}/{partition}@{pointer.offset}: the checksum differs")
-        index = self._index(value, partition, pointer.offset)
-        chunks = await self._records(partition, sorted({o for w in index.segments.values() for o in w.offsets}))
-        segments = {}
-        for name, written in index.segments.items():
-            data = b"".join(chunks[offset] for offset in written.offsets)
-            if crc(data) != written.checksum:
-                raise SnapshotError(f"{self._topic}/{partition}: segment {name!r} is damaged")
-            segments[name] = decompress(data, MAX_SEGMENT_BYTES)
+            raise SnapshotError("the checksum differs")
+        index = decode_index(value, self._agent, partition)
+        segments = index.segments
         try:
-            stage.restore(segments)
+            if index.directory is not None:
+                found = await self._data(partition, {"the directory": index.directory})
+                segments = decode_directory(found["the directory"])
+            stage.restore(await self._data(partition, segments))
         except (msgspec.DecodeError, CorruptError, LookupError, ValueError) as error:
-            where = f"{self._topic}/{partition}@{pointer.offset}"
-            raise SnapshotError(f"{where}: it cannot be restored by this version: {error}") from error
-        self._last[partition], self._changes[partition] = index, dict(stage.segments())
-        return index.position
-
-    def _index(self, value: bytes, partition: int, offset: int) -> Index:
-        try:
-            index = _decode_index(value)
-        except msgspec.DecodeError as error:
-            raise SnapshotError(f"{self._topic}/{partition}@{offset}: {error}") from None
-        if (index.format, index.agent, index.partition) != (FORMAT, self._agent, partition):
-            what = f"of {index.agent}/{index.partition}, format {index.format}"
-            raise SnapshotError(f"{self._topic}/{partition}@{offset}: {what}")
+            raise SnapshotError(f"it cannot be restored by this version: {error}") from error
+        self._last[partition] = _Last(segments, dict(stage.segments()), index.written_bytes)
         return index
 
-    async def newest(self, partition: int) -> Pointer | None:
-        """Return the pointer of the newest index in the log, None when there is none."""
-        consumer = reader(self._settings)
-        await consumer.start()
-        try:
-            tp = TopicPartition(self._topic, partition)
-            consumer.assign([tp])
-            start, end = await bounds(consumer, tp)
-            found = None
-            consumer.seek(tp, start)
-            while start < end:
-                for record in await poll(consumer, tp):
-                    start = record.offset + 1
-                    if record.key == INDEX_KEY:
-                        found = Pointer(record.offset, crc(record.value))
-            return found
-        finally:
-            await consumer.stop()
-
-    async def _records(self, partition: int, offsets: Sequence[int]) -> dict[int, bytes]:
-        """Read exactly these offsets; a missing one is an error, never a jump."""
-        wanted = set(offsets)
-        found: dict[int, bytes] = {}
-        if not wanted:
-            return found
-        consumer = reader(self._settings)
-        await consumer.start()
-        try:
-            tp = TopicPartition(self._topic, partition)
-            consumer.assign([tp])
-            start, end = await bounds(consumer, tp)
-            if min(wanted) < start or max(wanted) >= end:
-                where = f"{min(wanted)}..{max(wanted)} is outside the log {start}..{end}"
-                raise SnapshotError(f"{self._topic}/{partition}: {where}")
-            position = min(wanted)
-            consumer.seek(tp, position)
-            while position <= max(wanted):
-                for record in await poll(consumer, tp):
-                    position = record.offset + 1
-                    if record.offset in wanted:
-                        found[record.offset] = record.value or b""
-        finally:
-            await consumer.stop()
-        if missing := wanted - found.keys():
-            raise SnapshotError(f"{self._topic}/{partition}: offsets {sorted(missing)[:5]} are missing")
+    async def _data(self, partition: int, segments: Directory) -> dict[str, bytes]:
+        chunks = await self._records(partition, [offset for written in segments.values() for offset in written.offsets])
+        slices = Slices()
+        found = {}
+        for name, written in segments.items():
+            data = b"".join(chunks[offset] for offset in written.offsets)
+            if crc(data) != written.checksum:
+                raise SnapshotError(f"segment {name!r} is damaged")
+            found[name] = decompress(data, MAX_SEGMENT_BYTES)
+            await slices.turn()
         return found
+
+    async def _records(self, partition: int, offsets: list[int]) -> dict[int, bytes]:
+        try:
+            return await read_offsets(self._settings, self._topic, partition, offsets)
+        except LookupError as error:
+            raise SnapshotError(error.args[0]) from None
+
+    async def indexes(self, partition: int) -> list[Pointer]:
+        """Return pointers to all indexes in the log, the newest first."""
+        found = await keyed(self._settings, self._topic, partition, INDEX_KEY)
+        return [Pointer(offset, crc(value)) for offset, value in reversed(found)]

@@ -7,14 +7,17 @@ coordinator errors, and it tracks acknowledgements in a way that loses records.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
 import faust
+from aiokafka.errors import CommitFailedError, RebalanceInProgressError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 
 FETCH_WAIT_MS = 100
+COMMIT_TIMEOUT_S = 4.0
 
 
 class Committed(NamedTuple):
@@ -67,16 +70,35 @@ async def _on_consumer_thread(app: faust.App, call: Callable[..., Awaitable[Any]
     return await _thread(app).call_thread(call, *args)
 
 
-async def commit(app: faust.App, topic: str, partition: int, offset: int, metadata: str) -> None:
+def generation(app: faust.App) -> int:
+    """Return the number of the group's present distribution of partitions, -1 when we are no member."""
+    return int(_thread(app)._consumer._coordinator.generation)
+
+
+async def commit(
+    app: faust.App, topic: str, partition: int, offset: int, metadata: str, generation: int | None = None
+) -> None:
     """Commit one offset with metadata through the group's generation check.
+
+    aiokafka commits in whatever generation it is in, and the broker does not ask who owns a partition, so
+    `generation` is the one in which it was given to us; without one neither it nor the time is looked at.
 
     Raises
     ------
     aiokafka.errors.CommitFailedError
         When this worker no longer owns the partition: it is fenced.
+    TimeoutError
+        When the broker does not answer; whether it has committed is not known.
     """
-    offsets = {TopicPartition(topic, partition): OffsetAndMetadata(offset, metadata)}
-    await _on_consumer_thread(app, _thread(app)._consumer.commit, offsets)
+    consumer = _thread(app)._consumer
+
+    async def guarded() -> None:
+        if generation is not None and consumer._coordinator.generation != generation:
+            raise CommitFailedError("the partitions were given out anew") from RebalanceInProgressError()
+        async with asyncio.timeout(None if generation is None else COMMIT_TIMEOUT_S):
+            await consumer.commit({TopicPartition(topic, partition): OffsetAndMetadata(offset, metadata)})
+
+    await _on_consumer_thread(app, guarded)
 
 
 async def committed(app: faust.App, topic: str, partitions: Iterable[int]) -> dict[int, Committed]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from schemas.records import Record
@@ -17,12 +17,24 @@ class Reading(NamedTuple):
     end: int
 
 
+def unwatched(_segment: str) -> None:
+    """Nobody waits for this segment: what `Stage.before_change` is while no snapshot is being made."""
+
+
 class Stage(Protocol):
     """State = a pure function of the records of one partition below a position.
 
     The engine calls one stage from one task at a time. Raising means that the state can no longer
     be trusted: the worker leaves without committing.
+
+    Attributes
+    ----------
+    before_change
+        `update` calls it with a segment's name before it changes that segment: a snapshot of the state as
+        it was may still have to encode it. The engine sets it; it begins as `unwatched`.
     """
+
+    before_change: Callable[[str], None]
 
     def update(self, records: Sequence[Record]) -> list[Output]:
         """Take the next records, in offset order; return what is to be produced.
@@ -60,8 +72,15 @@ class Stage(Protocol):
         """Take the records of one reading, complete and in order."""
         ...
 
-    def before_checkpoint(self) -> None:
-        """Make decisions that may only take effect with a durable checkpoint; the engine waits for it."""
+    def before_checkpoint(self) -> bool:
+        """Make decisions that may only take effect with a durable checkpoint; tell whether there were any.
+
+        After one, no record is taken and nothing is shown before the checkpoint is durable.
+        """
+        ...
+
+    def lowest_offset(self) -> int:
+        """Return the lowest offset whose record matters to the state: without its snapshot it is built from there."""
         ...
 
     def segments(self) -> Mapping[str, int]:

@@ -14,6 +14,7 @@ from streams.agents.learn import LearnStage
 from streams.agents.profile import DEFAULT_LIMITS, Limits, ProfileStage
 from streams.engine.agent import StatefulAgent
 from streams.engine.app import RoleApp, attach, leave
+from streams.engine.stage import Stage
 from streams.roles.mapped import MappedTopics
 from streams.roles.parts import Parts
 from streams.settings import Settings
@@ -64,6 +65,11 @@ def build(settings: Settings) -> RoleApp:
         out = parts.originating(topics.LEARNING.name, partition)
         return LearnStage(source, catalogue, out, metrics, max_features=settings.max_features)
 
+    def gone(stage: Stage) -> None:
+        if isinstance(stage, JudgeStage):
+            for model in stage.segments():
+                metrics.forget(model)
+
     agents: list[tuple[str, str, Any]] = [
         ("profile", topics.EVENTS.name, profile(topics.EVENTS.name)),
         *((topics.profile_of(topic), topic, profile(topic, mapping(topic))) for topic in mapped),
@@ -75,7 +81,7 @@ def build(settings: Settings) -> RoleApp:
         [
             StatefulAgent(
                 parts.app, settings, parts.outbox, name=name, topic=topic,
-                snapshot_topic=topics.snapshots(name).name, make_stage=make, metrics=metrics, leave=leave,
+                snapshot_topic=topics.snapshots(name).name, make_stage=make, metrics=metrics, leave=leave, gone=gone,
                 poisonous=lambda record, why: [parts.dead(record, "poisonous", why)],
             )
             for name, topic, make in agents

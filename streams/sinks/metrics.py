@@ -120,6 +120,34 @@ CHECKPOINT_BYTES = Metric(
     "Size of the last checkpoint.",
     "When it grows without new models, a feature has ever new levels: ignore it or make it text.",
 )
+CHECKPOINT_AGE = Metric(
+    "checkpoint_age_seconds",
+    "gauge",
+    ("role", "topic", "partition"),
+    "For how long records of a partition have been taken that no checkpoint covers yet.",
+    "When it grows beyond the time between checkpoints, see the brokers and the log.",
+)
+INGEST_PAUSE = Metric(
+    "ingest_pause_seconds",
+    "histogram",
+    ("cause",),
+    "Time records waited while a flush told results or a checkpoint cut the state.",
+    "When it grows, spread the models over more workers.",
+)
+LOOP_STALL = Metric(
+    "loop_stall_seconds",
+    "histogram",
+    (),
+    "Time the event loop was late: one piece of work held everything else up for that long.",
+    "Above the session time-out a worker loses its partitions: send smaller messages.",
+)
+STUCK = Metric(
+    "stuck_seconds",
+    "gauge",
+    (),
+    "For how long records have waited and none was taken; at 120 s the watchdog ends the process.",
+    "Read the log of that time; when it comes back after a restart, report it.",
+)
 DEAD_LETTERS = Metric(
     "dead_letters_total",
     "counter",
@@ -213,6 +241,10 @@ ALL: tuple[Metric, ...] = (
     EVENT_TO_RESULT,
     CHECKPOINT_SECONDS,
     CHECKPOINT_BYTES,
+    CHECKPOINT_AGE,
+    INGEST_PAUSE,
+    LOOP_STALL,
+    STUCK,
     DEAD_LETTERS,
     SINK_RETRIES,
     TOMBSTONES,

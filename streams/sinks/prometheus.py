@@ -110,8 +110,25 @@ class Metrics:
         self._gauges[metrics.LAG.name].labels(role, topic, str(partition)).set(records)
 
     def forget_partition(self, role: str, topic: str, partition: int) -> None:
-        """Remove the lag of a partition this worker no longer has."""
-        _remove(self._gauges[metrics.LAG.name], (role, topic, str(partition)))
+        """Remove what is said of a partition this worker no longer has."""
+        for metric in (metrics.LAG, metrics.CHECKPOINT_AGE):
+            _remove(self._gauges[metric.name], (role, topic, str(partition)))
+
+    def checkpoint_age(self, role: str, topic: str, partition: int, seconds: float) -> None:
+        """Set for how long records of a partition have been taken since its last checkpoint."""
+        self._gauges[metrics.CHECKPOINT_AGE.name].labels(role, topic, str(partition)).set(seconds)
+
+    def pause(self, cause: str, seconds: float) -> None:
+        """Record for how long records had to wait; `cause` is ``flush`` or ``checkpoint``."""
+        self._histograms[metrics.INGEST_PAUSE.name].labels(cause).observe(seconds)
+
+    def loop_stall(self, seconds: float) -> None:
+        """Record how late the event loop was."""
+        self._histograms[metrics.LOOP_STALL.name].observe(seconds)
+
+    def stuck(self, seconds: float) -> None:
+        """Set for how long records have waited and none was taken."""
+        self._gauges[metrics.STUCK.name].set(seconds)
 
     def checkpoint(self, seconds: float, size_bytes: int) -> None:
         """Record one checkpoint."""

@@ -13,10 +13,11 @@ from aiokafka.errors import CommitFailedError, IllegalGenerationError, Rebalance
 from schemas.records import PlainRecord, Record
 from streams.engine import private
 from streams.engine.agent import StatefulAgent
-from streams.engine.checkpoint import INDEX_KEY, Pointer
+from streams.engine.checkpoint import INDEX_KEY
 from streams.engine.outbox import Outbox, Output
+from streams.engine.pointer import Pointer
 from streams.engine.private import Committed
-from streams.engine.stage import Reading
+from streams.engine.stage import Reading, unwatched
 from streams.settings import Settings
 from tests.brokers import Embedded, eventually_async, unique
 from tests.engine.running import Cluster, read_all
@@ -38,9 +39,13 @@ class Offsets:
         self.again: list[int] = []
         self.heard: list[tuple[int, int]] = []
         self.admitted: int | None = None
+        self.decides = False
+        self.lowest = 0
+        self.before_change: Callable[[str], None] = unwatched
         self._changes = 0
 
     def update(self, records: Sequence[Record]) -> list[Output]:
+        self.before_change("offsets")
         self._changes += 1
         self.offsets += [record.offset for record in records]
         if any(record.value == b"poison" for record in records):
@@ -68,8 +73,12 @@ class Offsets:
         self.again += [record.offset for record in records]
         return []
 
-    def before_checkpoint(self) -> None:
-        pass
+    def before_checkpoint(self) -> bool:
+        decides, self.decides = self.decides, False
+        return decides
+
+    def lowest_offset(self) -> int:
+        return self.lowest
 
     def segments(self) -> Mapping[str, int]:
         return {"offsets": self._changes}
@@ -92,6 +101,10 @@ class Counted:
         assert seconds >= 0
         assert size_bytes > 0
 
+    def pause(self, cause: str, seconds: float) -> None:
+        assert cause in ("flush", "checkpoint")
+        assert seconds >= 0
+
     def state_lost(self, agent: str, n_records: int) -> None:
         self.lost.append((agent, n_records))
 
@@ -110,6 +123,9 @@ class World:
         self.fenced = self.rebalancing = False
         self.dead: list[tuple[int, str]] = []
         self.first = 0
+        self.generation = 1
+        self.topic_id = ""
+        self.hold: asyncio.Event | None = None
 
     def leave(self, reason: str) -> None:
         """End the process."""
@@ -144,6 +160,10 @@ class World:
         """Return the input from an offset on, as Faust would hand it over."""
         return [record for record in read_all(self.broker.bootstrap_servers, self.input) if record.offset >= start]
 
+    def log_of_snapshots(self) -> list[PlainRecord]:
+        """Return what the snapshot topic holds."""
+        return list(read_all(self.broker.bootstrap_servers, self.snapshots))
+
     @property
     def pointer(self) -> Pointer:
         """The pointer committed."""
@@ -159,7 +179,10 @@ async def world(shared_embedded_broker: Embedded, monkeypatch: pytest.MonkeyPatc
     async def committed(_app: Any, _topic: str, partitions: Sequence[int]) -> dict[int, Committed]:
         return {partition: one.commits[partition] for partition in partitions if partition in one.commits}
 
-    async def commit(_app: Any, _topic: str, partition: int, offset: int, metadata: str) -> None:
+    async def commit(_app: Any, _topic: str, partition: int, offset: int, metadata: str, generation: int) -> None:
+        assert generation == one.generation
+        if one.hold is not None:
+            await one.hold.wait()
         if one.rebalancing:
             raise CommitFailedError("not now") from RebalanceInProgressError()
         if one.fenced:
@@ -172,6 +195,12 @@ async def world(shared_embedded_broker: Embedded, monkeypatch: pytest.MonkeyPatc
     for name, function in {"committed": committed, "commit": commit, "first_offset": first_offset}.items():
         monkeypatch.setattr(private, name, function)
     monkeypatch.setattr(private, "remaining", lambda *_place: None)
+    monkeypatch.setattr(private, "generation", lambda _app: one.generation)
+
+    async def topic_id(_settings: Settings, _topic: str) -> str:
+        return one.topic_id
+
+    monkeypatch.setattr("streams.engine.agent.topic_id", topic_id)
     one.outbox.start()
     yield one
     await one.outbox.close()
@@ -245,15 +274,25 @@ async def test_a_commit_without_a_pointer_uses_the_newest_snapshot(world: World)
     assert world.metrics.lost == []
 
 
-async def test_a_commit_without_any_snapshot_is_lost_state(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_commit_without_any_snapshot_is_built_again(world: World) -> None:
     await world.send(b"a", b"b", b"c")
     world.commits[0] = Committed(3, "")
     agent = world.agent()
     await agent.restore([0])
-    assert world.metrics.lost == [(NAME, 3)]
+    assert (agent.held[0].position, world.commits[0].offset) == (0, 0)
+    assert world.metrics.lost == [], "the log has everything"
+
+
+async def test_what_the_log_has_no_more_is_lost_state(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    await world.send(b"a", b"b", b"c", b"d")
+    world.broker.delete_records(world.input, 0, 2)
+    world.commits[0] = Committed(3, "")
+    agent = world.agent()
+    await agent.restore([0])
+    assert world.metrics.lost == [(NAME, 2)]
     assert "state_lost" in caplog.text
-    assert agent.held[0].position == 0, "it is built again from what the log still has"
-    assert _stage(agent).heard == [(0, 3)]
+    assert agent.held[0].position == 2, "it is built again from what the log still has"
+    assert _stage(agent).heard == [(0, 2)]
 
 
 async def test_records_wait_until_the_stage_can_take_them(world: World) -> None:
@@ -281,7 +320,7 @@ async def test_records_that_wait_are_dropped_with_their_partition(world: World) 
 
 
 async def test_waiting_for_ever_is_leaving(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.engine.agent.READY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("streams.engine.intake.READY_TIMEOUT_S", 0.0)
     agent = await _grown(world, 3)
     await world.send(b"3")
     _stage(agent).admitted = 3
@@ -290,11 +329,12 @@ async def test_waiting_for_ever_is_leaving(world: World, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("damage", ["checksum", "missing", "another agent's", "of a newer form"])
-async def test_a_snapshot_that_cannot_be_read_is_lost_state(
+async def test_a_snapshot_that_cannot_be_read_is_replaced_by_the_newest_that_can(
     world: World, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await _grown(world, 5)
     pointer = world.pointer
+    newest = pointer.offset
     if damage == "checksum":
         pointer = pointer._replace(checksum=pointer.checksum ^ 1)
     elif damage == "missing":
@@ -304,17 +344,78 @@ async def test_a_snapshot_that_cannot_be_read_is_lost_state(
 
         index = next(r for r in read_all(world.broker.bootstrap_servers, world.snapshots) if r.offset == pointer.offset)
         changed = msgspec.msgpack.decode(index.value or b"")
-        changed |= {"agent": "judge"} if damage == "another agent's" else {"format": 2}
+        changed |= {"agent": "judge"} if damage == "another agent's" else {"format": 3}
         value = msgspec.msgpack.encode(changed)
         pointer = Pointer(await world.outbox.send(Output(world.snapshots, 0, INDEX_KEY, value)), crc(value))
     world.commits[0] = Committed(5, pointer.encode())
     agent = world.agent()
     await agent.restore([0])
+    assert world.metrics.lost == []
+    assert "a snapshot cannot be used" in caplog.text
+    assert (agent.held[0].position, _stage(agent).offsets) == (5, [0, 1, 2, 3, 4])
+    assert world.pointer.offset == newest, "and it is committed"
+
+
+async def _without_snapshots(world: World, lowest: int, n_deleted: int) -> StatefulAgent:
+    """Return an agent restored after its snapshots were destroyed and records of the input deleted."""
+    agent = await _grown(world, 5)
+    _stage(agent).lowest = lowest
+    await world.send(b"5")
+    await agent.take(world.records(5))
+    await agent.checkpoint()
+    world.broker.delete_records(world.snapshots, 0, world.pointer.offset + 1)
+    world.broker.delete_records(world.input, 0, n_deleted)
+    again = world.agent()
+    await again.restore([0])
+    return again
+
+
+async def test_without_a_snapshot_the_state_is_built_from_what_matters(world: World) -> None:
+    agent = await _without_snapshots(world, 2, 1)
+    assert (agent.held[0].position, world.commits[0].offset) == (2, 2)
+    assert world.metrics.lost == []
+    assert _stage(agent).log_end == 2, "an earlier worker's records are counted here again, and sent to nobody"
+    await agent.take(world.records(2))
+    assert _stage(agent).offsets == [2, 3, 4, 5]
+
+
+async def test_without_a_snapshot_and_with_records_gone_state_is_lost(world: World) -> None:
+    agent = await _without_snapshots(world, 2, 4)
+    assert agent.held[0].position == 4
+    assert world.metrics.lost == [(NAME, 2)]
+    assert _stage(agent).heard == [(0, 2)]
+
+
+async def test_a_topic_made_again_is_not_taken_for_the_former_one(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.topic_id = "former"
+    await _grown(world, 5)
+    world.topic_id = "present"
+    agent = world.agent()
+    await agent.restore([0])
     assert world.metrics.lost == [(NAME, 5)]
-    assert caplog.text.count("state_lost") == 1
-    assert (agent.held[0].position, _stage(agent).offsets) == (0, [])
+    assert "deleted and made again" in caplog.text
+    assert (agent.held[0].position, _stage(agent).offsets, _stage(agent).heard) == (0, [], [(0, 5)])
     await agent.take(world.records())
-    assert _stage(agent).offsets == [0, 1, 2, 3, 4]
+    again = world.agent()
+    await again.restore([0])
+    assert len(world.metrics.lost) == 1, "it is told once"
+
+
+@pytest.mark.parametrize(("topic_id", "position"), [("same", 3), ("", 0)])
+async def test_a_position_beyond_the_log_is_lost_state(world: World, topic_id: str, position: int) -> None:
+    world.topic_id = topic_id
+    await _grown(world, 5)
+    shorter = unique("input")
+    world.broker.create_topics({shorter: 1})
+    world.input = shorter
+    await world.send(b"a", b"b", b"c")
+    agent = world.agent()
+    await agent.restore([0])
+    assert agent.held[0].position == position, "without an id of the topic it may be another log"
+    assert world.metrics.lost == [(NAME, 5 - position)]
+    assert _stage(agent).heard == [(len(_stage(agent).offsets), 5 - position)]
 
 
 async def test_records_deleted_below_the_position_are_counted(world: World) -> None:
@@ -374,7 +475,7 @@ async def test_the_culprit_is_found_and_left_out(world: World) -> None:
     await agent.take(world.records())
     assert [offset for offset, _ in world.dead] == [2]
     assert _stage(agent).offsets == [0, 1, 3, 4]
-    assert (world.pointer.attempts, world.commits[0].offset) == (0, 3), "the loss is durable at once"
+    assert (world.pointer.attempts, world.commits[0].offset) == (0, 5), "the loss is durable at once"
 
 
 async def test_the_culprit_is_found_behind_a_batch_that_is_fine(world: World) -> None:
@@ -469,3 +570,136 @@ async def test_a_commit_refused_for_good_is_raised(world: World) -> None:
     world.fenced = True
     with pytest.raises(CommitFailedError):
         await agent.checkpoint()
+
+
+async def _late_commit(world: World, *, decides: bool) -> tuple[StatefulAgent, asyncio.Event, asyncio.Task[None]]:
+    """Return an agent whose checkpoint at 4 waits for its commit."""
+    agent = await _grown(world, 3)
+    await world.send(*[b"x"] * 4)
+    await agent.take(world.records(3)[:1])
+    _stage(agent).decides = decides
+    world.hold = asyncio.Event()
+    saving = asyncio.create_task(agent.checkpoint())
+    await eventually_async(lambda: not _stage(agent).decides and len(world.log_of_snapshots()) > 6)
+    return agent, world.hold, saving
+
+
+async def test_records_are_taken_while_a_checkpoint_becomes_durable(world: World) -> None:
+    agent, hold, saving = await _late_commit(world, decides=False)
+    await agent.take(world.records(4))
+    assert _stage(agent).offsets == [0, 1, 2, 3, 4, 5, 6]
+    assert world.commits[0].offset == 3
+    hold.set()
+    await saving
+    assert world.commits[0].offset == 4
+    again = world.agent()
+    await again.restore([0])
+    assert (again.held[0].position, _stage(again).offsets) == (4, [0, 1, 2, 3]), "the state is that of the cut"
+
+
+async def test_records_wait_for_the_commit_of_a_decision(world: World) -> None:
+    agent, hold, saving = await _late_commit(world, decides=True)
+    taking = asyncio.create_task(agent.take(world.records(4)))
+    flushing = asyncio.create_task(agent.flush())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert _stage(agent).offsets == [0, 1, 2, 3]
+    assert not flushing.done()
+    hold.set()
+    await asyncio.gather(taking, saving, flushing)
+    assert (_stage(agent).offsets, world.commits[0].offset) == ([0, 1, 2, 3, 4, 5, 6], 4)
+
+
+async def test_a_release_waits_for_the_checkpoint_under_way(world: World) -> None:
+    agent, hold, saving = await _late_commit(world, decides=False)
+    await agent.take(world.records(4))
+    releasing = asyncio.create_task(agent.release())
+    await asyncio.sleep(0)
+    hold.set()
+    await asyncio.gather(saving, releasing)
+    assert (agent.held, world.commits[0].offset) == ({}, 7)
+
+
+async def test_a_release_without_brokers_ends_and_commits_nothing_later(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("streams.engine.agent.RELEASE_TIMEOUT_S", 0.05)
+    agent, hold, saving = await _late_commit(world, decides=False)
+    await agent.take(world.records(4))
+    await agent.release()
+    assert "state dropped" in caplog.text
+    assert agent.held == {}
+    world.hold = None
+    await agent.restore([0])
+    assert agent.held[0].position == 3
+    hold.set()
+    await saving
+    assert world.commits[0].offset in (3, 4)
+
+
+async def test_what_comes_back_in_the_next_generation_is_not_read_again(world: World) -> None:
+    agent = await _grown(world, 3)
+    stage = _stage(agent)
+    await agent.release()
+    world.generation += 1
+    world.broker.delete_records(world.snapshots, 0, world.pointer.offset + 1)
+    await agent.restore([0])
+    assert _stage(agent) is stage
+    await world.send(b"3")
+    await agent.take(world.records(3))
+    await agent.checkpoint()
+    assert (stage.offsets, world.commits[0].offset) == ([0, 1, 2, 3], 4)
+
+
+@pytest.mark.parametrize("between", ["a generation", "a commit"])
+async def test_what_others_may_have_had_is_read_again(world: World, between: str) -> None:
+    agent = await _grown(world, 3)
+    stage = _stage(agent)
+    await agent.release()
+    world.generation += 2 if between == "a generation" else 1
+    if between == "a commit":
+        other = world.agent()
+        await other.restore([0])
+        await world.send(b"3")
+        await other.take(world.records(3))
+        await other.checkpoint()
+    await agent.restore([0])
+    assert _stage(agent) is not stage
+    assert agent.held[0].position == world.commits[0].offset
+
+
+async def test_a_state_that_is_gone_is_told(world: World) -> None:
+    gone: list[Any] = []
+    agent = await _grown(world, 3)
+    agent._gone = gone.append
+    await agent.release()
+    assert gone == [], "it may come back"
+    world.generation += 1
+    await agent.restore([])
+    assert len(gone) == 1
+
+
+async def test_a_long_batch_lets_the_loop_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.engine.slices.MIN_BYTES", 1)
+    await world.send(*[b"%d" % n for n in range(200)])
+    agent = world.agent()
+    await agent.restore([0])
+    seen: set[int] = set()
+    taking = asyncio.create_task(agent.take(world.records()))
+    while not taking.done():
+        seen.add(len(_stage(agent).offsets))
+        await asyncio.sleep(0)
+    assert len(seen) > 3
+    assert _stage(agent).offsets == list(range(200))
+
+
+async def test_the_culprit_is_found_right_behind_a_slice(world: World) -> None:
+    await world.send(b"0", b"1", b"poison", b"3")
+    await _fail(world, world.records)
+    await _fail(world, world.records)
+    agent = world.agent()
+    await agent.restore([0])
+    await agent.take(world.records()[:2])
+    assert agent.held[0].attempts == 2, "the culprit has not come yet"
+    await agent.take(world.records(2))
+    assert (_stage(agent).offsets, [offset for offset, _ in world.dead]) == ([0, 1, 3], [2])

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 from aiokafka import TopicPartition
 
-from schemas.codec import crc
+from schemas.codec import crc, decompress
 from schemas.records import Record
 from streams.engine import checkpoint
-from streams.engine.checkpoint import INDEX_KEY, Index, Pointer, SnapshotError, Snapshots
+from streams.engine.checkpoint import DIRECTORY_KEY, INDEX_KEY, SEGMENT_KEY, Cut, Snapshots
 from streams.engine.connection import admin, reader
 from streams.engine.outbox import Outbox, Output
+from streams.engine.pointer import Index, Pointer, SnapshotError, Written, decode_directory
 from streams.engine.positions import bounds, read_range
-from streams.engine.stage import Reading
+from streams.engine.stage import Reading, unwatched
 from streams.settings import Settings
 from tests.brokers import Embedded, Kafka, eventually_async, unique
 
@@ -29,9 +30,11 @@ class Segments:
     def __init__(self, **segments: bytes) -> None:
         self.data = dict(segments)
         self.changes = dict.fromkeys(segments, 0)
+        self.before_change: Callable[[str], None] = unwatched
 
     def set(self, name: str, data: bytes) -> None:
         """Change a segment."""
+        self.before_change(name)
         self.data[name] = data
         self.changes[name] = self.changes.get(name, 0) + 1
 
@@ -63,8 +66,11 @@ class Segments:
     def read(self, reading: Reading, records: Sequence[Record]) -> list[Output]:
         raise AssertionError(f"{reading}, {len(records)} records")
 
-    def before_checkpoint(self) -> None:
-        pass
+    def before_checkpoint(self) -> bool:
+        return False
+
+    def lowest_offset(self) -> int:
+        return 7
 
 
 class Log:
@@ -129,6 +135,11 @@ async def _log(settings: Settings, topic: str) -> AsyncIterator[Log]:
     assert failures == []
 
 
+async def written(snapshots: Snapshots, partition: int, position: int, stage: Segments) -> Pointer:
+    """Write the state as it is now."""
+    return await snapshots.write(partition, snapshots.cut(partition, position, stage))
+
+
 def noise(n_bytes: int, seed: int = 1) -> bytes:
     """Return bytes that do not compress."""
     import numpy as np
@@ -137,49 +148,55 @@ def noise(n_bytes: int, seed: int = 1) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1:5", "1:5:ab:0:0", "2:5:ab:0:0;", "1:5:xyz:0:0;", "1:a:ab:0:0;", "1:5:ab:0;", "{}"]
+    "text",
+    ["", "1:5", "1:5:ab:0:0", "2:5:ab:0:0;", "3:5:ab:0:0:0;", "1:5:xyz:0:0;", "2:a:ab:0:0:0;", "1:5:ab:0;", "{}"],
 )
 def test_metadata_that_is_no_pointer_is_none(text: str) -> None:
     assert Pointer.decode(text) is None
 
 
 def test_a_pointer_is_read_as_it_was_written() -> None:
-    pointer = Pointer(2**40, 0xFFFFFFFF, 2, 2**40)
+    pointer = Pointer(2**40, 0xFFFFFFFF, 2, 2**40, 2**40)
     assert Pointer.decode(pointer.encode()) == pointer
     assert len(pointer.encode()) < 100
 
 
 async def test_state_of_many_chunks_comes_back(log: Log) -> None:
     stage = Segments(small=b"x", large=noise(5 * CHUNK_BYTES), empty=b"")
-    pointer = await log.snapshots().write(0, 77, stage)
+    pointer = await written(log.snapshots(), 0, 77, stage)
     again = Segments()
-    assert await log.snapshots().read(0, pointer, again) == 77
+    assert (await log.snapshots().read(0, pointer, again)).position == 77
     assert again.data == stage.data
-    assert sum(record.key == b"large" for record in await log.records()) >= 5
+    assert sum(record.key == SEGMENT_KEY + b"large" for record in await log.records()) >= 5
 
 
 async def test_only_changed_segments_are_written_again(log: Log) -> None:
     stage = Segments(a=b"a", b=b"b")
     snapshots = log.snapshots()
-    await snapshots.write(0, 1, stage)
+    await written(snapshots, 0, 1, stage)
     before = await log.end()
     stage.set("b", b"bb")
     stage.set("c", b"c")
-    pointer = await snapshots.write(0, 2, stage)
-    assert [record.key for record in (await log.records())[before:]] == [b"b", b"c", INDEX_KEY]
+    pointer = await written(snapshots, 0, 2, stage)
+    assert [record.key for record in (await log.records())[before:]] == [
+        SEGMENT_KEY + b"b",
+        SEGMENT_KEY + b"c",
+        DIRECTORY_KEY,
+        INDEX_KEY,
+    ]
     again = Segments()
-    assert await log.snapshots().read(0, pointer, again) == 2
+    assert (await log.snapshots().read(0, pointer, again)).position == 2
     assert again.data == {"a": b"a", "b": b"bb", "c": b"c"}
 
 
 async def test_a_worker_that_restored_writes_only_what_changes(log: Log) -> None:
-    pointer = await log.snapshots().write(0, 1, Segments(a=b"a", b=b"b"))
+    pointer = await written(log.snapshots(), 0, 1, Segments(a=b"a", b=b"b"))
     snapshots, stage = log.snapshots(), Segments()
     await snapshots.read(0, pointer, stage)
     before = await log.end()
     stage.set("a", b"aa")
-    await snapshots.write(0, 2, stage)
-    assert [record.key for record in (await log.records())[before:]] == [b"a", INDEX_KEY]
+    await written(snapshots, 0, 2, stage)
+    assert [record.key for record in (await log.records())[before:]] == [SEGMENT_KEY + b"a", DIRECTORY_KEY, INDEX_KEY]
 
 
 async def test_an_old_segment_is_written_again_before_the_log_grows_without_end(
@@ -189,11 +206,11 @@ async def test_an_old_segment_is_written_again_before_the_log_grows_without_end(
     stage, snapshots = Segments(quiet=b"q", busy=b""), log.snapshots()
     for number in range(8):
         stage.set("busy", noise(3_000, number))
-        pointer = await snapshots.write(0, number, stage)
-    quiet = [record.offset for record in await log.records() if record.key == b"quiet"]
+        pointer = await written(snapshots, 0, number, stage)
+    quiet = [record.offset for record in await log.records() if record.key == SEGMENT_KEY + b"quiet"]
     assert 2 <= len(quiet) <= 3
-    assert snapshots.trimmable(0) is not None
-    assert 0 < (snapshots.trimmable(0) or 0) <= quiet[-1]
+    assert snapshots.trimmer.trimmable(0) is not None
+    assert 0 < (snapshots.trimmer.trimmable(0) or 0) <= quiet[-1]
     again = Segments()
     await log.snapshots().read(0, pointer, again)
     assert again.data == stage.data
@@ -202,12 +219,12 @@ async def test_an_old_segment_is_written_again_before_the_log_grows_without_end(
 async def test_another_writer_in_between_changes_nothing(log: Log) -> None:
     stage, other = Segments(a=noise(5_000, 1)), Segments(a=noise(5_000, 2))
     first, zombie = log.snapshots(), log.snapshots()
-    await first.write(0, 1, stage)
-    await zombie.write(0, 1, other)
+    await written(first, 0, 1, stage)
+    await written(zombie, 0, 1, other)
     stage.set("b", b"b")
-    pointer = await first.write(0, 2, stage)
+    pointer = await written(first, 0, 2, stage)
     other.set("b", b"of the zombie")
-    await zombie.write(0, 2, other)
+    await written(zombie, 0, 2, other)
     again = Segments()
     await log.snapshots().read(0, pointer, again)
     assert again.data == stage.data
@@ -215,26 +232,50 @@ async def test_another_writer_in_between_changes_nothing(log: Log) -> None:
 
 async def test_a_partition_has_its_own_snapshots(log: Log) -> None:
     snapshots = log.snapshots()
-    pointers = [await snapshots.write(partition, partition, Segments(a=bytes([partition]))) for partition in (0, 1)]
+    pointers = [await written(snapshots, partition, partition, Segments(a=bytes([partition]))) for partition in (0, 1)]
     for partition in (0, 1):
         again = Segments()
-        assert await log.snapshots().read(partition, pointers[partition], again) == partition
+        assert (await log.snapshots().read(partition, pointers[partition], again)).position == partition
         assert again.data == {"a": bytes([partition])}
 
 
 async def test_the_newest_index_is_found_without_a_pointer(log: Log) -> None:
     snapshots, stage = log.snapshots(), Segments(a=b"a")
-    assert await snapshots.newest(0) is None
+    assert await snapshots.indexes(0) == []
     for number in range(3):
         stage.set("a", b"%d" % number)
-        pointer = await snapshots.write(0, number, stage)
+        pointer = await written(snapshots, 0, number, stage)
     await log.put(b"a", b"an orphan of a crash")
-    assert await log.snapshots().newest(0) == pointer
+    [newest, *older] = await log.snapshots().indexes(0)
+    assert newest == pointer._replace(lowest=0)
+    assert [one.offset for one in older] == sorted((one.offset for one in older), reverse=True)
+
+
+async def _inline(log: Log, pointer: Pointer, change: Callable[[Written], Written] = lambda w: w) -> Pointer:
+    """Write the index of a snapshot again as format 1 had it: with the directory inside."""
+    index = msgspec.msgpack.decode((await log.records())[pointer.offset].value, type=Index)
+    assert index.directory is not None
+    records = await log.records()
+    data = b"".join(records[offset].value for offset in index.directory.offsets)
+    segments = {name: change(one) for name, one in decode_directory(decompress(data, 1_000_000)).items()}
+    value = msgspec.msgpack.encode(msgspec.structs.replace(index, format=1, segments=segments, directory=None))
+    return Pointer(await log.put(INDEX_KEY, value), crc(value))
+
+
+async def test_a_snapshot_of_the_first_format_is_migrated(log: Log) -> None:
+    stage = Segments(a=noise(3 * CHUNK_BYTES), b=b"b")
+    old = await _inline(log, await written(log.snapshots(), 0, 5, stage))
+    snapshots, again = log.snapshots(), Segments()
+    assert (await snapshots.read(0, old, again)).position == 5
+    assert again.data == stage.data
+    pointer = await written(snapshots, 0, 6, again)
+    assert (await log.snapshots().read(0, pointer, Segments())).format == 2
+    assert Pointer.decode(f"1:{old.offset}:{old.checksum:08x}:1:9;") == old._replace(attempts=1, suspect=9)
 
 
 async def _damaged(log: Log, change: Any) -> Pointer:
     """Write a snapshot, then an index over the same chunks with something changed."""
-    pointer = await log.snapshots().write(0, 1, Segments(a=noise(3 * CHUNK_BYTES)))
+    pointer = await written(log.snapshots(), 0, 1, Segments(a=noise(3 * CHUNK_BYTES)))
     index = msgspec.msgpack.decode((await log.records())[pointer.offset].value, type=Index)
     value = msgspec.msgpack.encode(msgspec.structs.replace(index, **change(index)))
     return Pointer(await log.put(INDEX_KEY, value), crc(value))
@@ -248,23 +289,24 @@ async def _refused(log: Log, pointer: Pointer, why: str) -> None:
 
 
 async def test_a_damaged_index_is_refused(log: Log) -> None:
-    pointer = await log.snapshots().write(0, 1, Segments(a=b"a"))
+    pointer = await written(log.snapshots(), 0, 1, Segments(a=b"a"))
     await _refused(log, pointer._replace(checksum=pointer.checksum ^ 1), "the checksum differs")
 
 
 async def test_a_damaged_chunk_is_refused(log: Log) -> None:
-    pointer = await log.snapshots().write(0, 1, Segments(a=noise(3 * CHUNK_BYTES)))
-    index = msgspec.msgpack.decode((await log.records())[pointer.offset].value, type=Index)
-    written = index.segments["a"]
-    offsets = [*written.offsets[:-1], await log.put(b"a", noise(CHUNK_BYTES, 9))]
-    changed = msgspec.structs.replace(index, segments={"a": msgspec.structs.replace(written, offsets=offsets)})
-    value = msgspec.msgpack.encode(changed)
-    await _refused(log, Pointer(await log.put(INDEX_KEY, value), crc(value)), "segment 'a' is damaged")
+    pointer = await written(log.snapshots(), 0, 1, Segments(a=noise(3 * CHUNK_BYTES)))
+    other = await log.put(b"a", noise(CHUNK_BYTES, 9))
+    changed = await _inline(log, pointer, lambda w: msgspec.structs.replace(w, offsets=[*w.offsets[:-1], other]))
+    await _refused(log, changed, "segment 'a' is damaged")
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
-    [({"agent": "judge"}, "of judge/0, format 1"), ({"partition": 1}, "of profile/1"), ({"format": 2}, "format 2")],
+    [
+        ({"agent": "judge"}, "of judge/0"),
+        ({"partition": 1}, "of profile/1"),
+        ({"format": 3}, "of format 3, this version reads 1 and 2"),
+    ],
 )
 async def test_a_snapshot_of_somebody_else_is_refused(log: Log, change: dict[str, Any], why: str) -> None:
     await _refused(log, await _damaged(log, lambda _index: change), why)
@@ -277,9 +319,9 @@ async def test_a_record_that_is_no_index_is_refused(log: Log) -> None:
 
 async def test_a_missing_record_is_refused(log: Log, shared_embedded_broker: Embedded) -> None:
     snapshots, stage = log.snapshots(), Segments(a=b"a", b=b"b")
-    await snapshots.write(0, 1, stage)
+    await written(snapshots, 0, 1, stage)
     stage.set("b", b"bb")
-    pointer = await snapshots.write(0, 2, stage)
+    pointer = await written(snapshots, 0, 2, stage)
     shared_embedded_broker.delete_records(log.topic, 0, 1)
     await _refused(log, pointer, "outside the log 1..")
     await _refused(log, Pointer(1_000, 0), "outside the log")
@@ -290,7 +332,7 @@ async def test_state_this_version_cannot_take_is_refused(log: Log) -> None:
         def restore(self, segments: Mapping[str, bytes]) -> None:
             msgspec.msgpack.decode(segments["a"], type=list[int])
 
-    pointer = await log.snapshots().write(0, 1, Segments(a=b"\xff\xff"))
+    pointer = await written(log.snapshots(), 0, 1, Segments(a=b"\xff\xff"))
     with pytest.raises(SnapshotError, match="cannot be restored by this version"):
         await log.snapshots().read(0, pointer, Newer())
 
@@ -308,9 +350,9 @@ async def test_the_embedded_broker_is_not_asked_to_delete(log: Log) -> None:
     stage, snapshots = Segments(a=b"a"), log.snapshots()
     for number in range(5):
         stage.set("a", b"%d" % number)
-        await snapshots.write(0, number, stage)
-        snapshots.trim(0)
-    assert snapshots.trimmable(0) == 4
+        await written(snapshots, 0, number, stage)
+        snapshots.trimmer.trim(0)
+    assert snapshots.trimmer.trimmable(0) == 6, "three records a snapshot"
     assert await log.first() == 0
 
 
@@ -320,13 +362,13 @@ async def test_records_below_the_third_last_snapshot_are_deleted(kafka_log: Log)
     for number in range(6):
         stage.set("quiet", b"q")
         stage.set("a", noise(3 * CHUNK_BYTES, number))
-        pointers.append(await snapshots.write(0, number, stage))
-    snapshots.trim(0)
+        pointers.append(await written(snapshots, 0, number, stage))
+    snapshots.trimmer.trim(0)
     await eventually_async(lambda: _trimmed(kafka_log), why="old snapshots are deleted")
     assert pointers[2].offset < await kafka_log.first() <= pointers[3].offset
     for number in (3, 4, 5):
         again = Segments()
-        assert await kafka_log.snapshots().read(0, pointers[number], again) == number
+        assert (await kafka_log.snapshots().read(0, pointers[number], again)).position == number
     with pytest.raises(SnapshotError, match="outside the log"):
         await kafka_log.snapshots().read(0, pointers[2], Segments())
 
@@ -339,9 +381,9 @@ async def test_a_quiet_segment_keeps_its_records(kafka_log: Log) -> None:
     stage, snapshots = Segments(quiet=b"q", a=b"a"), kafka_log.snapshots()
     for number in range(6):
         stage.set("a", b"%d" % number)
-        pointer = await snapshots.write(0, number, stage)
-        snapshots.trim(0)
-    assert snapshots.trimmable(0) == 0, "the first record is still needed"
+        pointer = await written(snapshots, 0, number, stage)
+        snapshots.trimmer.trim(0)
+    assert snapshots.trimmer.trimmable(0) == 0, "the first record is still needed"
     again = Segments()
     await kafka_log.snapshots().read(0, pointer, again)
     assert again.data == stage.data
@@ -359,7 +401,53 @@ async def test_trimming_that_is_not_allowed_is_said_once(
     stage, snapshots = Segments(a=b"a"), kafka_log.snapshots()
     for number in range(8):
         stage.set("a", b"%d" % number)
-        await snapshots.write(0, number, stage)
-        snapshots.trim(0)
-        await eventually_async(lambda: snapshots.idle)
+        await written(snapshots, 0, number, stage)
+        snapshots.trimmer.trim(0)
+        await eventually_async(lambda: snapshots.trimmer.idle)
     assert caplog.text.count("old snapshots cannot be deleted") == 1
+
+
+async def test_a_cut_is_the_state_as_it_was(log: Log) -> None:
+    stage, snapshots = Segments(a=b"a", b=b"b", c=b"c"), log.snapshots()
+    cut = snapshots.cut(0, 5, stage)
+    stage.set("b", b"bb")
+    stage.set("b", b"bbb")
+    stage.set("d", b"d")
+    pointer = await snapshots.write(0, cut)
+    again = Segments()
+    assert (await log.snapshots().read(0, pointer, again)).position == 5
+    assert again.data == {"a": b"a", "b": b"b", "c": b"c"}
+    pointer = await written(snapshots, 0, 6, stage)
+    await log.snapshots().read(0, pointer, again)
+    assert again.data == {"a": b"a", "b": b"bbb", "c": b"c", "d": b"d"}, "what changed after the cut is in the next"
+
+
+def test_a_change_that_is_not_announced_is_never_taken_for_the_state_at_the_cut() -> None:
+    stage = Segments(a=b"a", b=b"b")
+    cut = Cut(stage, 5, stage.segments(), {})
+    stage.before_change = unwatched  # as a stage that forgets to call it
+    stage.set("b", b"bb")
+    with pytest.raises(RuntimeError, match="segment 'b' has changed"):
+        cut.close()
+
+
+async def test_thousands_of_segments_fit_into_messages(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "CHUNK_BYTES", 10_000)
+    stage = Segments(**{f"model/{n:05}": b"%d" % n for n in range(2_000)})
+    pointer = await written(log.snapshots(), 0, 1, stage)
+    assert max(len(record.value) for record in await log.records()) <= 10_000
+    again = Segments()
+    await log.snapshots().read(0, pointer, again)
+    assert again.data == stage.data
+
+
+async def test_a_large_state_is_not_written_again_sooner_than_it_has_grown_over(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "REWRITE_AFTER_BYTES", 1)
+    stage, snapshots = Segments(quiet=noise(9_000), busy=b""), log.snapshots()
+    for number in range(20):
+        stage.set("busy", noise(1_000, number))
+        await written(snapshots, 0, number, stage)
+    n_quiet = sum(len(r.value) for r in await log.records() if r.key == SEGMENT_KEY + b"quiet") // 9_000
+    assert n_quiet == 1, "20 kB after it are less than three times the 10 kB the state takes"

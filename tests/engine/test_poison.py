@@ -8,7 +8,7 @@ from schemas import topics
 from schemas.dead import DeadLetter, read_dead
 from schemas.monitors import FeatureMonitor, Monitor
 from streams.engine.app import EXIT_CRASHED
-from streams.engine.checkpoint import Pointer
+from streams.engine.pointer import Pointer
 from tests.brokers import eventually
 from tests.engine import traffic
 from tests.engine.programs.poisoned import MARKER

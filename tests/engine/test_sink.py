@@ -14,11 +14,10 @@ import pytest
 from schemas import alerts, topics
 from schemas.codec import ORIGIN_HEADER, Origin
 from schemas.records import PlainRecord, Record
-from streams.engine import app as app_module
 from streams.engine import private
 from streams.engine.agent import StatefulAgent
-from streams.engine.app import RoleApp
 from streams.engine.sink import SinkAgent
+from streams.engine.watchdog import STUCK_AFTER_S, Watchdog
 from tests.brokers import eventually
 from tests.engine import traffic
 from tests.engine.running import Cluster
@@ -150,14 +149,12 @@ class _Left(Exception):
 
 
 @pytest.mark.parametrize(("kind", "leaves"), [(SinkAgent, False), (StatefulAgent, True)])
-async def test_the_watchdog_lets_a_sink_wait_for_its_destination(
-    monkeypatch: pytest.MonkeyPatch, kind: type[Any], leaves: bool
-) -> None:
+def test_the_watchdog_lets_a_sink_wait_for_its_destination(kind: type[Any], leaves: bool) -> None:
     class Agent(kind):  # type: ignore[misc]  # of a kind the parameter says
         topic = TOPIC
 
         def __init__(self) -> None:
-            pass
+            self.held: dict[int, Any] = {}
 
         def positions(self) -> dict[tuple[str, int], int]:
             return {(TOPIC, 0): 5}
@@ -168,31 +165,26 @@ async def test_the_watchdog_lets_a_sink_wait_for_its_destination(
     def leave(reason: str) -> None:
         raise _Left(reason)
 
-    async def nothing(*_args: Any) -> None:
-        pass
-
     lags: list[int] = []
-    turns = iter([False] * 5 + [True])
-
-    class App(SimpleNamespace):
-        should_stop = property(lambda _self: next(turns))
-
-    app: Any = App(
-        role="notify",
-        ready=True,
-        agents_of_role=[Agent()],
-        metrics_of_role=SimpleNamespace(lag=lambda _role, _topic, _partition, records: lags.append(records)),
+    stuck: list[float] = []
+    metrics = SimpleNamespace(
+        lag=lambda _role, _topic, _partition, records: lags.append(records),
+        stuck=stuck.append,
+        checkpoint_age=lambda *_place: None,
     )
-    monkeypatch.setattr(app_module, "STUCK_AFTER_S", -1.0)
-    monkeypatch.setattr(app_module, "leave", leave)
-    monkeypatch.setattr(app_module, "asyncio", SimpleNamespace(sleep=nothing))
-    monkeypatch.setattr(private, "check_coordinator", nothing)
+    app: Any = SimpleNamespace(
+        role="notify", ready=True, agents_of_role=[Agent()], metrics_of_role=metrics, leave=leave
+    )
+    watchdog = Watchdog(app, 0.0)
+    watchdog.look(1.0)
     if leaves:
-        with pytest.raises(_Left, match="no progress"):
-            await RoleApp._watch(app)
+        with pytest.raises(_Left, match="no progress for 120 s with 100 records waiting"):
+            watchdog.look(STUCK_AFTER_S + 1.5)
+        assert stuck == [0.0, STUCK_AFTER_S + 0.5]
     else:
-        await RoleApp._watch(app)
-        assert lags == [100] * 5, "the lag is shown all the same"
+        watchdog.look(STUCK_AFTER_S + 1.5)
+        assert lags == [100] * 2, "the lag is shown all the same"
+        assert stuck == [0.0, 0.0]
 
 
 @pytest.fixture

@@ -84,7 +84,11 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
 
 
 BEYOND_THE_CONTRACT = {
+    "checkpoint_age_seconds",
     "checkpoint_bytes",
+    "ingest_pause_seconds",
+    "loop_stall_seconds",
+    "stuck_seconds",
     "late_after_final_total",
     "limited_total",
     "series_dropped_total",
@@ -262,9 +266,11 @@ def test_forgetting_a_model_removes_every_series_of_it_and_no_other(
 def test_the_lag_of_a_lost_partition_is_removed(registry: CollectorRegistry, exported: Metrics) -> None:
     exported.lag("store", "drift.results.v1", 0, 7)
     exported.lag("store", "drift.results.v1", 1, 8)
+    exported.checkpoint_age("store", "drift.results.v1", 0, 2.5)
+    assert value(registry, "checkpoint_age_seconds", role="store", topic="drift.results.v1", partition="0") == 2.5
     exported.forget_partition("store", "drift.results.v1", 0)
     exported.forget_partition("store", "drift.results.v1", 5)
-    assert {one for one in series(registry) if one[0] == "lag_records"} == {
+    assert {one for one in series(registry) if one[0] in ("lag_records", "checkpoint_age_seconds")} == {
         ("lag_records", "store", "drift.results.v1", "1")
     }
 
@@ -295,3 +301,9 @@ def test_a_checkpoint_shows_time_and_size(registry: CollectorRegistry, exported:
     exported.checkpoint(0.25, 4_096)
     assert value(registry, "checkpoint_seconds_sum") == 0.25
     assert value(registry, "checkpoint_bytes") == 4_096
+    exported.pause("checkpoint", 0.05)
+    exported.loop_stall(0.02)
+    exported.stuck(3.0)
+    assert value(registry, "ingest_pause_seconds_sum", cause="checkpoint") == 0.05
+    assert value(registry, "loop_stall_seconds_sum") == 0.02
+    assert value(registry, "stuck_seconds") == 3.0

@@ -66,20 +66,20 @@ def arm(bomb: Bomb) -> None:
             outputs = outputs[1:]
         write(self, outputs, on_offset)
 
-    async def commit_once(app: Any, topic: str, partition: int, offset: int, metadata: str) -> None:
+    async def commit_once(app: Any, topic: str, partition: int, offset: int, *rest: Any) -> None:
         forward = offset > positions.get((topic, partition), 0)
         positions[topic, partition] = offset
         if forward:
             bomb.reach("after_snapshot")
-        await commit(app, topic, partition, offset, metadata)
+        await commit(app, topic, partition, offset, *rest)
         if forward:
             bomb.reach("after_commit")
 
-    async def read_snapshot(self: checkpoint.Snapshots, partition: int, pointer: Any, stage: Stage) -> int:
-        position = await read(self, partition, pointer, stage)
-        if position:
+    async def read_snapshot(self: checkpoint.Snapshots, partition: int, pointer: Any, stage: Stage) -> Any:
+        index = await read(self, partition, pointer, stage)
+        if index.position:
             bomb.reach("during_restore")
-        return position
+        return index
 
     async def insert_rows(self: ClickHouse, table: str, rows: Any, token: str) -> int:
         n = await insert(self, table, rows, token)
