@@ -103,7 +103,7 @@ class Cluster:
         newest = max(self.folder.glob(f"{role}-*.log"), key=lambda path: path.stat().st_mtime)
         return newest.read_text()[-4_000:]
 
-    def wait_dead(self, process: subprocess.Popen[bytes], timeout_s: float = 60.0) -> int:
+    def wait_dead(self, process: subprocess.Popen[bytes], timeout_s: float = 180.0) -> int:
         """Wait until a process has ended and return its code."""
         return process.wait(timeout_s)
 

@@ -10,7 +10,7 @@ from tests.engine import traffic
 from tests.engine.running import DIED, Cluster, eventually_equal, expected, newest
 
 MODELS = ("alpha", "beta")
-DETECT_POINTS = ("after_outputs", "between_chunks", "after_snapshot", "after_commit", "during_restore")
+DETECT_POINTS = ("after_outputs", "between_chunks", "after_snapshot", "after_commit", "taken_on", "during_restore")
 
 
 def _dead_positions(cluster: Cluster) -> list[tuple[int, int]]:

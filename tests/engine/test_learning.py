@@ -155,6 +155,22 @@ def test_kills_around_the_hand_over_count_no_row_twice(cluster: Cluster, point: 
     assert cluster.stop(worker) == 0
 
 
+def test_a_kill_between_the_decision_to_count_and_its_commit_counts_no_row_twice(cluster: Cluster) -> None:
+    cluster.publish_monitor(Monitor(model=MODEL, learn_rows=2_000, idle_s=3.0))
+    traffic = Traffic()
+    cluster.produce(traffic.minutes(12))
+    for _ in range(2):
+        worker = cluster.start("detect", "after_decision", 1)
+        assert cluster.wait_dead(worker) == DIED, cluster.log("detect")
+        cluster.produce(traffic.minutes(3))
+    boundary = boundary_of(cluster)
+    assert boundary is not None, "it is because of a baseline that a worker begins to count"
+    worker = cluster.start("detect")
+    cluster.produce(traffic.minutes(5))
+    wait_for_counts(cluster, traffic, boundary, 90.0)
+    assert cluster.stop(worker) == 0
+
+
 @pytest.mark.kafka
 def test_two_workers_learn_as_one(kafka_cluster: Cluster) -> None:
     cluster = kafka_cluster

@@ -8,6 +8,7 @@ forward are counted, so the process dies with work behind it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streams import roles
-from streams.engine import checkpoint, private
+from streams.engine import agent, checkpoint, private
 from streams.engine.outbox import Outbox, Output
 from streams.engine.stage import Stage
 from streams.settings import load
@@ -27,6 +28,8 @@ POINTS = (
     "between_chunks",
     "after_snapshot",
     "after_commit",
+    "taken_on",
+    "after_decision",
     "during_restore",
     "after_insert",
 )
@@ -51,6 +54,7 @@ def arm(bomb: Bomb) -> None:
     checkpoint.CHUNK_BYTES = 1_000  # several chunks a segment, as with a large state
     put, write, commit = checkpoint.Snapshots._put, Outbox.put, private.commit
     read, insert = checkpoint.Snapshots.read, ClickHouse.insert
+    cut, commit_cut = agent.StatefulAgent._cut, agent.StatefulAgent.commit
     positions: dict[tuple[str, int], int] = {}
 
     async def put_snapshot(self: checkpoint.Snapshots, *args: Any) -> Any:
@@ -75,6 +79,22 @@ def arm(bomb: Bomb) -> None:
         if forward:
             bomb.reach("after_commit")
 
+    async def commit_later(self: agent.StatefulAgent, partition: int, offset: int, pointer: Any) -> None:
+        held = self.held.get(partition)
+        for _ in range(200 if bomb.point == "taken_on" and offset and held else 0):
+            if held and held.position > offset:
+                bomb.reach("taken_on")
+                break
+            await asyncio.sleep(0.005)
+        await commit_cut(self, partition, offset, pointer)
+
+    async def cut_and_decide(self: agent.StatefulAgent, partition: int, held: Any) -> Any:
+        made, decided = await cut(self, partition, held)
+        if decided and made.position:
+            self._outbox._producer.flush(10)
+            bomb.reach("after_decision")
+        return made, decided
+
     async def read_snapshot(self: checkpoint.Snapshots, partition: int, pointer: Any, stage: Stage) -> Any:
         index = await read(self, partition, pointer, stage)
         if index.position:
@@ -91,6 +111,8 @@ def arm(bomb: Bomb) -> None:
         (checkpoint.Snapshots, "read"): read_snapshot,
         (Outbox, "put"): put_chunks,
         (private, "commit"): commit_once,
+        (agent.StatefulAgent, "commit"): commit_later,
+        (agent.StatefulAgent, "_cut"): cut_and_decide,
         (ClickHouse, "insert"): insert_rows,
     }
     for (owner, name), function in replaced.items():
