@@ -40,6 +40,7 @@ class Worker(NamedTuple):
     host: str
     port: int
     number: int = 1
+    group_instance_id: str | None = None
 
     @property
     def name(self) -> str:
@@ -48,8 +49,11 @@ class Worker(NamedTuple):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The worker's own variables: roles have a port each, several workers of a role `PORT_STEP` apart."""
-        return {"DRIFTGAUGE_PANEL_PORT" if self.role == "panel" else "DRIFTGAUGE_METRICS_PORT": str(self.port)}
+        """The worker's own variables: a port, `PORT_STEP` from the next, and as a static member its own name."""
+        own = {"DRIFTGAUGE_PANEL_PORT" if self.role == "panel" else "DRIFTGAUGE_METRICS_PORT": str(self.port)}
+        if self.group_instance_id is not None:
+            own["DRIFTGAUGE_GROUP_INSTANCE_ID"] = f"{self.group_instance_id}-{self.number}"
+        return own
 
     def ready(self) -> bool:
         """Tell whether the worker has partitions and answers."""
@@ -67,8 +71,9 @@ def workers_of(roles: Iterable[str], settings: Settings, n_workers: Mapping[str,
     >>> [f"{w.name}:{w.port}" for w in workers_of(["detect"], Settings(), {"detect": 2})]
     ['detect:8601', 'detect-2:8611']
     """
+    static = settings.group_instance_id
     return [
-        Worker(role, settings.bind, port_of(role, settings) + PORT_STEP * (number - 1), number)
+        Worker(role, settings.bind, port_of(role, settings) + PORT_STEP * (number - 1), number, static)
         for role in roles
         for number in range(1, n_workers.get(role, 1) + 1)
     ]

@@ -25,6 +25,11 @@ def test_workers_of_a_role_have_names_and_ports_of_their_own() -> None:
     assert made[2].environment == {"DRIFTGAUGE_METRICS_PORT": "8611"}
 
 
+def test_workers_of_a_static_membership_have_names_of_their_own() -> None:
+    made = workers_of(["detect"], Settings(group_instance_id="host-a"), {"detect": 2})
+    assert [worker.environment["DRIFTGAUGE_GROUP_INSTANCE_ID"] for worker in made] == ["host-a-1", "host-a-2"]
+
+
 def test_ports_of_workers_follow_the_setting() -> None:
     made = workers_of(["detect"], Settings(metrics_port=7000), {"detect": 2})
     assert [worker.port for worker in made] == [7000, 7010]

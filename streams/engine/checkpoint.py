@@ -101,6 +101,7 @@ class Snapshots:
     def __init__(self, settings: Settings, outbox: Outbox, agent: str, topic: str) -> None:
         self._settings, self._outbox, self._agent, self._topic = settings, outbox, agent, topic
         self._last: dict[int, _Last] = {}
+        self._newest: dict[int, Cut] = {}
         self.trimmer = Trimmer(settings, topic)
         self.topic_id = ""
         self.n_bytes = 0
@@ -116,7 +117,8 @@ class Snapshots:
             for name, written in last.segments.items()
             if name in changes and changes[name] == last.changes[name] and written.written_bytes > oldest
         }
-        return Cut(stage, position, changes, kept)
+        cut = self._newest[partition] = Cut(stage, position, changes, kept)
+        return cut
 
     async def write(self, partition: int, cut: Cut) -> Pointer:
         """Make a cut durable, after the outputs that led to it, and return the pointer to commit."""
@@ -154,8 +156,9 @@ class Snapshots:
         )
         value = msgspec.msgpack.encode(index)
         offset = await self._outbox.send(Output(self._topic, partition, INDEX_KEY, value))
-        self._last[partition] = _Last(segments, cut.changes, written_bytes)
-        self.trimmer.add(partition, min(o for written in (directory, *segments.values()) for o in written.offsets))
+        if self._newest.get(partition) is cut:  # else the partition was let go of meanwhile
+            self._last[partition] = _Last(segments, cut.changes, written_bytes)
+            self.trimmer.add(partition, min(o for written in (directory, *segments.values()) for o in written.offsets))
         self.n_bytes = written_bytes - start_bytes + len(value)
         return Pointer(offset, crc(value), lowest=cut.lowest)
 
@@ -172,6 +175,7 @@ class Snapshots:
     def forget(self, partition: int) -> None:
         """Drop what is known of a partition that is no longer ours."""
         self._last.pop(partition, None)
+        self._newest.pop(partition, None)
         self.trimmer.forget(partition)
 
     async def read(self, partition: int, pointer: Pointer, stage: Stage) -> Index:

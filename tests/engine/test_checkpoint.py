@@ -451,3 +451,16 @@ async def test_a_large_state_is_not_written_again_sooner_than_it_has_grown_over(
         await written(snapshots, 0, number, stage)
     n_quiet = sum(len(r.value) for r in await log.records() if r.key == SEGMENT_KEY + b"quiet") // 9_000
     assert n_quiet == 1, "20 kB after it are less than three times the 10 kB the state takes"
+
+
+async def test_a_snapshot_that_ends_after_its_partition_went_is_no_base_for_the_next(log: Log) -> None:
+    snapshots, former = log.snapshots(), Segments(a=b"former")
+    cut = snapshots.cut(0, 5, former)
+    snapshots.forget(0)
+    await snapshots.write(0, cut)
+    stage = Segments(a=b"restored")
+    assert stage.segments() == former.segments(), "its numbers say nothing of another stage"
+    pointer = await written(snapshots, 0, 6, stage)
+    again = Segments()
+    await log.snapshots().read(0, pointer, again)
+    assert again.data == {"a": b"restored"}
