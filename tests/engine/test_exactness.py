@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+
 import pytest
 
 from schemas import topics
@@ -10,7 +13,7 @@ from tests.engine import traffic
 from tests.engine.running import DIED, Cluster, eventually_equal, expected, newest
 
 MODELS = ("alpha", "beta")
-DETECT_POINTS = ("after_outputs", "between_chunks", "after_snapshot", "after_commit", "taken_on", "during_restore")
+DETECT_POINTS = ("after_outputs", "between_chunks", "after_snapshot", "after_commit", "during_restore")
 
 
 def _dead_positions(cluster: Cluster) -> list[tuple[int, int]]:
@@ -57,4 +60,22 @@ def test_a_killed_detect_changes_nothing(cluster: Cluster, point: str) -> None:
     eventually(lambda: len(_dead_positions(cluster)) == len(broken), why="every broken message is one dead letter")
     states = {(alert.episode_id, alert.sequence, alert.state) for alert in cluster.alerts()}
     assert len({(episode, sequence) for episode, sequence, _ in states}) == len(states)
+    assert cluster.stop(worker) == 0
+
+
+@pytest.mark.scenario
+def test_a_kill_with_records_taken_beyond_a_cut_changes_nothing(cluster: Cluster) -> None:
+    cluster.publish_baselines(MODELS)
+    messages = traffic.messages(MODELS, n_partitions=2, minutes=12)
+    half, piece = len(messages) // 2, 20
+    cluster.produce(messages[:half])
+    worker = cluster.start("detect", "taken_on", 1)
+    eventually(lambda: cluster.results() or worker.poll() is not None, 90.0)
+    for start in range(half, len(messages), piece):  # so that there are records to take while a commit waits
+        cluster.produce(messages[start : start + piece])
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.wait(1.0)
+    assert cluster.wait_dead(worker) == DIED, cluster.log("detect")
+    worker = cluster.start("detect")
+    eventually_equal(lambda: newest(cluster.results()), expected(cluster, MODELS), 90.0)
     assert cluster.stop(worker) == 0

@@ -75,10 +75,10 @@ def test_a_poisonous_record_is_not_copied_either(
     app = detect.build(unconnected)
     [agent] = [agent for agent in app.agents_of_role if agent.name == agent_name]
     assert isinstance(agent, StatefulAgent)
-    [letter] = agent._poisonous(_record(agent.topic, b"secret"), "it failed twice")
+    [letter] = agent._intake._poisonous(_record(agent.topic, b"secret"), "it failed twice")
     assert _kept(letter)
     made[0].catalogue.add_monitor(SECRET)
-    [letter] = agent._poisonous(_record(agent.topic, b"secret"), "it failed twice")
+    [letter] = agent._intake._poisonous(_record(agent.topic, b"secret"), "it failed twice")
     assert not _kept(letter)
 
 
