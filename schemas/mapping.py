@@ -121,6 +121,8 @@ class CompiledMapping:
             return times
         values = self._column(self._time, found, len(owners))
         times = times_ms(values, self._time_format)
+        if None not in times:
+            return times
         for row, (time, value) in enumerate(zip(times, values, strict=True)):
             if time is None and value is None:
                 why[row] = "missing_field", f"there is nothing at `{self._fields.time}` (time)"
@@ -133,13 +135,11 @@ class CompiledMapping:
     def _models(self, found: Rows, n_rows: int, why: Why) -> list[Any]:
         if not isinstance(self._model, Path):
             return [self.mapping.model] * n_rows
-        models = found.at(self._model)
-        if set(map(type, models)) != {str}:
-            models = [str(model) if type(model) is int else model for model in models]
+        models = [str(model) if type(model) is int else model for model in found.at(self._model)]
         for row, model in enumerate(models):
             if type(model) is not str or not 0 < len(model) <= MAX_NAME:
                 why[row] = why[row] or ("missing_field", f"there is no model's name at `{self._fields.model}`")
-                models = [*models[:row], None, *models[row + 1 :]]
+                models[row] = None
         return models
 
     def _features(self, found: Rows, n_rows: int, why: Why) -> list[Any]:
@@ -150,6 +150,8 @@ class CompiledMapping:
             led = [
                 column for column, place in zip(columns, self._named.values(), strict=True) if isinstance(place, Path)
             ]
+            if not all(None in column for column in led):
+                return rows
             for row, values in enumerate(zip(*led, strict=True)):
                 if values.count(None) == len(values):
                     first = next(path.text for path in self._named.values() if isinstance(path, Path))

@@ -22,7 +22,7 @@ from streams.engine.control import publish
 from streams.replay.run import Replay
 from tests.brokers import eventually
 from tests.engine import traffic
-from tests.engine.running import DIED, Cluster, Key, committed, eventually_equal, newest
+from tests.engine.running import DIED, Cluster, Key, eventually_equal, newest
 from tests.engine.traffic import MINUTE_MS, START_MS, Message
 
 SCORES, KSERVE = "team.scores", "kserve-logger"
@@ -163,7 +163,7 @@ def test_running_workers_take_up_a_new_source_from_its_first_row(kafka_cluster: 
     cluster.produce(scores(6), SCORES)
     cluster.produce(inferences(6), KSERVE)
     workers = [cluster.start("detect") for _ in range(2)]
-    eventually(lambda: committed(cluster, "detect", topics.EVENTS.name, 0)[0] >= 0, 60.0)
+    eventually(lambda: cluster.records(topics.SNAPSHOTS[0].name), 150.0, why="a worker has taken its partitions")
     for one in MONITORS:
         records = [*records_of(traffic.baseline(one.model), 0), monitor_record(one)]
         asyncio.run(publish(cluster.settings, records))
