@@ -83,8 +83,9 @@ def _encrypted(settings: Settings, text: str) -> Explained:
         return Explained(f"shows a certificate that cannot be verified: {said}", fix, Verdict.REFUSED)
     if isinstance(answer, ssl.SSLError) or (isinstance(answer, OSError) and "PLAINTEXT" in text):
         return Explained("speaks no TLS there", _protocol(settings), Verdict.FAULTY)  # or it is ending
-    if answer is None:
-        return Explained(f"closes the connection: {text}", _protocol(settings), Verdict.FAULTY)
+    if answer is None:  # a broker under load, or a listener that wants SASL where we offer none
+        fix = f"It is overloaded, or DRIFTGAUGE_SECURITY_PROTOCOL {settings.security_protocol} is not what it speaks"
+        return Explained(f"takes the connection and does not answer: {text}", fix, Verdict.SILENT)
     return Explained(f"does not answer: {text}", "Check DRIFTGAUGE_BOOTSTRAP_SERVERS", Verdict.SILENT)
 
 
