@@ -38,6 +38,17 @@ class StallFreeConsumer(driver.Consumer):
         """Do not wait a second on idle partitions while others are only buffered."""
         return await super()._getmany(active_partitions, 0.02 if self._buffered_partitions else timeout)
 
+    async def seek_to_committed(self) -> Any:
+        """Seek to what is committed, to the beginning as well: aiokafka leaves out partitions committed at 0.
+
+        What was fetched of them while states were being restored is handed to nobody, and would be lost.
+        """
+        committed = await super().seek_to_committed()
+        for place, offset in committed.items():
+            if offset == 0:
+                await self._seek(place, 0)
+        return committed
+
 
 class CrashOnlyApp(faust.App):
     """A Faust app that leaves at the first crash of any of its parts instead of stopping in order."""

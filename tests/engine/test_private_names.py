@@ -125,3 +125,20 @@ def test_no_other_file_reaches_into_a_library(room: str) -> None:
     files = [path for path in (ROOT / "streams" / room).glob("*.py") if path.name != "private.py"]
     assert files
     assert [f"{path.name}:{reach}" for path in files for reach in _reaches(ast.parse(path.read_text()))] == []
+
+
+async def test_a_partition_committed_at_its_beginning_is_read_from_there() -> None:
+    sought: list[tuple[TopicPartition, int]] = []
+
+    class Thread:
+        async def seek_to_committed(self) -> dict[TopicPartition, int | None]:
+            return {TopicPartition("events", 0): 0, TopicPartition("events", 1): 7, TopicPartition("events", 2): None}
+
+        def seek(self, place: TopicPartition, offset: int) -> None:
+            sought.append((place, offset))
+
+    consumer: Any = object.__new__(private.StallFreeConsumer)
+    consumer._thread = Thread()
+    await consumer.seek_to_committed()
+    assert sought == [(TopicPartition("events", 0), 0)], "aiokafka itself seeks to the others"
+    assert "offset > 0" in source(aiokafka.AIOKafkaConsumer.seek_to_committed), "it leaves out 0 no more: drop ours"
