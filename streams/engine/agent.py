@@ -21,7 +21,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, Protocol
 
 import faust
@@ -29,6 +29,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError
 
 from schemas.records import Record
+from streams import tracing
 from streams.engine import private
 from streams.engine.checkpoint import Cut, Snapshots
 from streams.engine.connection import reader
@@ -123,8 +124,9 @@ class StatefulAgent:
         for partition, held in list(self.held.items()):
             async with self._holding("flush"):
                 if self.held.get(partition) is held and not (held.cut and held.cut.n_left):
-                    await self._intake.read_again(partition, held)
-                    await self._tell(held, caught_up=self._remaining(partition, held) == 0)
+                    with self._span("flush", partition, held):
+                        await self._intake.read_again(partition, held)
+                        await self._tell(held, caught_up=self._remaining(partition, held) == 0)
 
     async def _tell(self, held: Held, *, caught_up: bool) -> None:
         slices = Slices()
@@ -166,12 +168,20 @@ class StatefulAgent:
             self._drop()
             return
 
+    def _span(self, name: str, partition: int, held: Held) -> AbstractContextManager[Any]:
+        return tracing.span(name, agent=self.name, topic=self.topic, partition=partition, offset=held.position)
+
     async def _checkpoint(self, partition: int, held: Held) -> None:
+        with self._span("checkpoint", partition, held):
+            await self._checkpointed(partition, held)
+
+    async def _checkpointed(self, partition: int, held: Held) -> None:
         async with self._holding("checkpoint"):
             if self.held.get(partition) is not held:
                 return
             started = time.monotonic()
-            cut, decided = await self._cut(partition, held)
+            with tracing.span("cut"):
+                cut, decided = await self._cut(partition, held)
             if decided:
                 await self._save(partition, held, cut, started)
                 return
@@ -192,13 +202,15 @@ class StatefulAgent:
     async def _save(self, partition: int, held: Held, cut: Cut, started: float) -> None:
         """Make the outputs durable, then the snapshot, then commit position and pointer as one."""
         attempts, suspect = held.attempts, held.suspect
-        pointer = await self._snapshots.write(partition, cut)
+        with tracing.span("durable", segments=len(cut.changes)):
+            pointer = await self._snapshots.write(partition, cut)
         held.cut = None
         if attempts:
             pointer = pointer._replace(attempts=attempts, suspect=suspect)
         while self.held.get(partition) is held:
             try:
-                await self.commit(partition, cut.position, pointer)
+                with tracing.span("commit", offset=cut.position):
+                    await self.commit(partition, cut.position, pointer)
             except TimeoutError:
                 log.warning("%s %s/%s: the commit is not answered; trying again", self.name, self.topic, partition)
                 continue
@@ -262,7 +274,8 @@ class StatefulAgent:
             for partition in partitions:
                 first, end = await bounds(consumer, TopicPartition(self.topic, partition))
                 commit = commits.get(partition)
-                held = self.held[partition] = await self._restoring.held(partition, commit, first, end)
+                with tracing.span("restore", agent=self.name, topic=self.topic, partition=partition):
+                    held = self.held[partition] = await self._restoring.held(partition, commit, first, end)
                 if not held.equals(commit):
                     # Faust seeks to what is committed, so where reading starts is committed
                     cut, _ = await self._cut(partition, held)
@@ -273,7 +286,8 @@ class StatefulAgent:
 
     def lost(self, partition: int, n_records: int, why: str) -> None:
         """Say that records are lost to a partition's state."""
-        log.error("state_lost: %s %s/%s: %s (%d records)", self.name, self.topic, partition, why, n_records)
+        place = {"agent": self.name, "topic": self.topic, "partition": partition}
+        log.error("state_lost: %s %s/%s: %s (%d records)", *place.values(), why, n_records, extra=place)
         self._metrics.state_lost(self.name, n_records)
 
     def _remaining(self, partition: int, held: Held) -> int | None:

@@ -224,8 +224,10 @@ def _pages(app: RoleApp, token: str | None) -> None:
 
     @app.page("/healthz")  # type: ignore[arg-type]  # Faust allows any aiohttp response
     async def healthz(_self: Any, _request: Any) -> web.Response:
-        return web.Response(text="ok\n")
+        awake = app.watchdog.awake(time.monotonic())
+        return web.Response(text="ok\n" if awake else "the watchdog is stuck\n", status=200 if awake else 503)
 
     @app.page("/readyz")  # type: ignore[arg-type]  # Faust allows any aiohttp response
     async def readyz(_self: Any, _request: Any) -> web.Response:
-        return web.Response(text="ready\n" if app.ready else "not yet assigned\n", status=200 if app.ready else 503)
+        text = "ready\n" if app.ready else "starting, restoring or handing over\n"
+        return web.Response(text=text, status=200 if app.ready else 503)

@@ -11,6 +11,7 @@ from typing import Protocol
 from aiokafka.errors import KafkaError
 
 from schemas.records import Record
+from streams import tracing
 from streams.engine.held import Held
 from streams.engine.outbox import Outbox, Output
 from streams.engine.pointer import Pointer
@@ -61,6 +62,10 @@ class Intake:
 
     async def take(self, partition: int, held: Held, records: Sequence[Record]) -> None:
         """Process records a slice at a time, as the stage admits them; the loop runs in between."""
+        with tracing.records_span("take", self._owner.name, records):
+            await self._take(partition, held, records)
+
+    async def _take(self, partition: int, held: Held, records: Sequence[Record]) -> None:
         start, asking_since = 0, None
         while start < len(records):
             part = records[start : start + held.pace.n_records(records[start])]
@@ -101,9 +106,12 @@ class Intake:
                     await self._taken(partition, held, fresh[:n_ready])
             except Exception as error:  # whatever it is, the state can no longer be trusted
                 where = f"{self._owner.topic}/{partition} after {held.committed}"
-                log.exception("%s: %s", self._owner.name, where)
+                log.exception("%s: %s", self._owner.name, where, extra=self._place(partition, held.position))
                 self._owner.leave(f"{self._owner.name} failed on {where}: {type(error).__name__}: {error}")
             return n_skipped + n_ready
+
+    def _place(self, partition: int, offset: int) -> dict[str, str | int]:
+        return {"agent": self._owner.name, "topic": self._owner.topic, "partition": partition, "offset": offset}
 
     async def _check_gap(self, partition: int, held: Held, offset: int) -> None:
         """Report records that the broker deleted before they were read.
@@ -128,7 +136,8 @@ class Intake:
 
     def _skip(self, held: Held, record: Record) -> None:
         where = f"{record.topic}/{record.partition}@{record.offset}"
-        log.error("%s: %s failed twice; it becomes a dead letter", self._owner.name, where)
+        place = self._place(record.partition, record.offset)
+        log.error("%s: %s failed twice; it becomes a dead letter", self._owner.name, where, extra=place)
         self._outbox.put(self._poisonous(record, f"{self._owner.name} failed on it twice; the reasons are in its log"))
         held.move(record.offset + 1)
         held.must_save = True
@@ -136,7 +145,8 @@ class Intake:
     async def _apply(self, partition: int, held: Held, records: Sequence[Record]) -> None:
         started = time.perf_counter()
         try:
-            outputs = held.stage.update(records)
+            with tracing.span("update", offset=held.position, records=len(records)):
+                outputs = held.stage.update(records)
         except Exception:
             await self._failed(partition, held, records)
             raise

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 STUCK_AFTER_S = 120.0
 UNASSIGNED_AFTER_S = 60.0
 STOP_TIMEOUT_S = 9.0
+ASLEEP_AFTER_S = 60.0  # longer than a start takes
 FENCED_WITHIN_S = 60.0
 MAX_FENCED = 3
 PROBE_S = 0.05
@@ -33,7 +34,7 @@ class Watchdog:
     def __init__(self, app: RoleApp, now: float) -> None:
         self._app = app
         self._positions: dict[Any, Any] = {}
-        self._moved = self._started = now
+        self._moved = self._started = self.looked = now
         self._shown: set[tuple[str, int]] = set()
         self._warned = False
 
@@ -47,7 +48,12 @@ class Watchdog:
                 if self._stopping():  # the consumer's thread has ended under the question
                     return
                 self._app.leave(f"the group coordinator failed: {type(error).__name__}: {error}")
-            self.look(time.monotonic())
+            self.looked = time.monotonic()
+            self.look(self.looked)
+
+    def awake(self, now: float) -> bool:
+        """Tell whether it still looks; it does not when the consumer's thread answers no more."""
+        return now - self.looked < ASLEEP_AFTER_S or self._stopping()
 
     def _stopping(self) -> bool:
         return bool(self._app.should_stop)

@@ -45,3 +45,24 @@ async def test_notify_traces_its_deliveries_and_logs_objects(embedded_cluster: C
         0,
     )
     assert slack.url not in cluster.log("notify")
+
+
+async def test_detect_traces_what_it_takes_and_every_checkpoint(embedded_cluster: Callable[..., Cluster]) -> None:
+    async with otlp_endpoint() as endpoint:
+        cluster = embedded_cluster(traces_endpoint=endpoint.url, traces_sample=1.0)
+        await asyncio.to_thread(cluster.publish_baselines, ["alpha"])
+        cluster.produce(traffic.messages(["alpha"], n_partitions=1, minutes=3))
+        worker = await asyncio.to_thread(cluster.start, "detect")
+        wanted = {"take", "update", "flush", "checkpoint", "cut", "durable", "commit", "restore"}
+        await eventually_async(lambda: wanted <= set(endpoint.names), 120.0)
+        assert await asyncio.to_thread(cluster.stop, worker) == 0, cluster.log("detect")
+
+    spans = [one.span for request in endpoint.requests for one in located(request)]
+    names = {span.span_id: span.name for span in spans}
+    parents = {(span.name, names.get(span.parent_span_id, "")) for span in spans}
+    assert {("take", ""), ("update", "take"), ("flush", ""), ("restore", "")} <= parents
+    assert {("cut", "checkpoint"), ("durable", "checkpoint"), ("commit", "checkpoint")} <= parents
+    taken = [span for span in spans if span.name == "take"]
+    found = {pair.key: pair.value.int_value or pair.value.string_value for pair in taken[0].attributes}
+    assert {"agent", "topic", "partition", "first_offset", "last_offset", "records"} == set(found)
+    assert b"Lyon" not in b"".join(request.SerializeToString() for request in endpoint.requests)

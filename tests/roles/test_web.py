@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from streams.engine.app import build_app
+from streams.engine.watchdog import ASLEEP_AFTER_S
 from streams.panel.access import UnsafeBind
 from streams.settings import Settings
 from tests.brokers import eventually
@@ -66,6 +67,12 @@ def test_a_role_does_not_listen_to_others_without_a_token() -> None:
         Settings(bind="::1"),
     ):
         build_app("detect", allowed, CollectorRegistry(), None, 8601)
+
+
+def test_health_is_lost_when_the_watchdog_looks_no_more() -> None:
+    watchdog = build_app("detect", Settings(), CollectorRegistry(), None, 8601).watchdog
+    assert watchdog.awake(watchdog.looked + ASLEEP_AFTER_S - 1)
+    assert not watchdog.awake(watchdog.looked + ASLEEP_AFTER_S + 1)
 
 
 def test_a_role_that_may_not_listen_says_so_and_leaves_with_2(embedded_cluster: Callable[..., Cluster]) -> None:
