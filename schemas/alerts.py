@@ -25,7 +25,11 @@ class AlertFeature(msgspec.Struct, frozen=True):
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """One state of one episode; (`episode_id`, `sequence`) is the dedup key everywhere."""
+    """One state of one episode; (`episode_id`, `sequence`) is the dedup key everywhere.
+
+    `deployments` are (version, event time in ms of its first event) of new versions of the model that may
+    have to do with it: from the length of the longest scale before it opened, to this state.
+    """
 
     episode_id: str
     sequence: int
@@ -45,6 +49,7 @@ class Alert(msgspec.Struct, frozen=True):
     runbook_url: str | None = None
     by: str | None = None
     label: str | None = None
+    deployments: list[tuple[str, int]] = []
 
 
 encode = msgspec.json.Encoder().encode

@@ -25,11 +25,15 @@ class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
 
 
 class Effective(msgspec.Struct, frozen=True, tag="effective"):
-    """From this event time on, windows of the model are counted and judged under this baseline."""
+    """From this event time on, windows of the model are counted and judged under this baseline.
+
+    `sequence` numbers the decisions about a model: the latest holds from its time on, whatever starts after it.
+    """
 
     model: str
     baseline_id: str
     effective_from: int
+    sequence: int = 0
 
 
 Control = Chunk | Effective

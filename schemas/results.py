@@ -61,9 +61,24 @@ class Result(msgspec.Struct, frozen=True):
 
     Identity is (run_id, model, baseline_id, slice, scale, window_start). `revision` grows with what
     the window was judged from (two for each row counted or late, one more once sealed; rows of a wide
-    model count once for each part their counts come in), so it is a function of the data alone; a
-    higher one replaces a lower one. Only `produced_at` depends
-    on the wall clock.
+    model count once for each part their counts come in), so it is a function of the data alone. A
+    higher one replaces a lower one; of equal ones the later record holds, because what is said beside
+    the counts (`flags`, `deployments`) may become known after them. Only `produced_at` depends on the
+    wall clock.
+
+    Attributes
+    ----------
+    flags
+        ``version_mixed``: rows were counted under several versions of baseline or monitor, so it is judged
+        under none. ``state_lost``: rows of the window may be missing. ``late_after_final``: see
+        `late_after_final`. ``detectors_reset``: a sequential detector could not go on from its saved state
+        (of another release of River) and began afresh.
+    late_after_final
+        How many older windows had counts that came too late to be judged again (more than twice the
+        longest scale behind); told once, with the model's next window, at scale 1.
+    deployments
+        At scale 1, (version, event time in ms) of each version of the model whose first event lies in this
+        window. The earliest version of a model is none.
     """
 
     run_id: str
@@ -85,6 +100,8 @@ class Result(msgspec.Struct, frozen=True):
     flags: list[str] = []
     unknown_features: int = 0
     produced_at: int = 0
+    late_after_final: int = 0
+    deployments: list[tuple[str, int]] = []
 
 
 encode = msgspec.json.Encoder().encode

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -15,7 +14,7 @@ from detectors.layout import Layout
 from detectors.windows import SIZES_MS, Times, window_end, window_start
 from schemas import baselines, control, monitors, topics
 from schemas.baselines import Baseline, IncompatibleBaseline
-from schemas.codec import CorruptError
+from schemas.codec import ORIGIN_HEADER, CorruptError, Origin
 from schemas.monitors import Monitor
 from schemas.records import Record
 from schemas.sources import Mapping, Source
@@ -24,6 +23,11 @@ if TYPE_CHECKING:
     from detectors.rule import Rule
 
 log = logging.getLogger(__name__)
+K = TypeVar("K")
+V = TypeVar("V")
+
+N_CACHED = 4
+"""Layouts and rules a model keeps: those of the versions in force, before and after a change."""
 
 UNREADABLE = (msgspec.DecodeError, CorruptError, IncompatibleBaseline, UnicodeDecodeError, RecursionError)
 
@@ -42,6 +46,26 @@ MAX_RULE_CELLS = 10_000_000
 """Cells of all decision rules that are kept, about 50 bytes each; others are made again when a window is judged."""
 
 
+class _Known:
+    """What is known of one model, and what was made of it; nothing here is shared between models."""
+
+    def __init__(self) -> None:
+        self.effective: dict[tuple[str, int], int] = {}
+        self.monitors: dict[int, Monitor] = {}
+        self.eras: list[Era] | None = None
+        self.layouts: dict[str, Layout] = {}
+        self.pairs: dict[tuple[str, int], tuple[Baseline, Monitor]] = {}
+
+    def in_force(self) -> list[Monitor]:
+        """Return the monitors by the time they begin, without those a later decision has come before."""
+        ordered = sorted(self.monitors.values(), key=lambda m: (m.effective_from, m.monitor_version))
+        found: list[Monitor] = []
+        for monitor in ordered:
+            if not found or monitor.monitor_version > found[-1].monitor_version:
+                found.append(monitor)
+        return found
+
+
 class Catalogue:
     """The control topics as one sees them: filled by a `Follower`, asked by stages.
 
@@ -51,11 +75,9 @@ class Catalogue:
     def __init__(self) -> None:
         self._assembly = control.Assembly()
         self._baselines: dict[str, Baseline] = {}
-        self._effective: dict[str, dict[str, int]] = defaultdict(dict)
-        self._monitors: dict[str, dict[int, Monitor]] = defaultdict(dict)
-        self._eras: dict[str, list[Era]] = {}
-        self._layouts: dict[str, Layout] = {}
-        self._rules: dict[tuple[str, int], Rule] = {}
+        self._models: dict[str, _Known] = defaultdict(_Known)
+        self._rules: dict[tuple[str, int], tuple[Rule, int]] = {}
+        self._answers: dict[bytes, Monitor | control.Effective] = {}
         self._unread: set[str] = set()
         self._sensitive: set[str] = set()
         self._mappings: dict[str, tuple[Mapping, ...]] = {}
@@ -65,71 +87,106 @@ class Catalogue:
         if record.value is None:
             return
         try:
-            self._take(record.topic, record.value)
+            self._take(record, record.value)
         except UNREADABLE as error:
             where = f"{record.topic}/{record.partition}@{record.offset}"
             log.error("%s (key %r) is skipped: %s: %s", where, record.key, type(error).__name__, error)
             if record.topic == topics.MONITORS.name:
                 self._unread.add(_key(record).rpartition("/")[0])
 
-    def _take(self, topic: str, value: bytes) -> None:
-        if topic == topics.MONITORS.name:
-            self.add_monitor(monitors.decode(value))
+    def _take(self, record: Record, value: bytes) -> None:
+        if record.topic == topics.MONITORS.name:
+            monitor = monitors.decode(value)
+            self.add_monitor(monitor)
+            self._note(record, monitor)
             return
         message = control.decode(value)
         if isinstance(message, control.Effective):
             self.add_effective(message)
+            self._note(record, message)
         elif (whole := self._assembly.add(message)) is not None:
             self.add_baseline(baselines.decode(whole))
+
+    def _note(self, record: Record, answer: Monitor | control.Effective) -> None:
+        for name, origin in record.headers:
+            if name == ORIGIN_HEADER:
+                self._answers[origin] = answer
+
+    def answer(self, origin: Origin) -> Monitor | control.Effective | None:
+        """Return what the command at this origin has led to, when that is known already: before a crash."""
+        return self._answers.get(origin.encode())
 
     def add_baseline(self, baseline: Baseline) -> None:
         """Store a baseline; it judges nothing until it is effective."""
         self._baselines[baseline.baseline_id] = baseline
-        self._eras.pop(baseline.model, None)
+        known = self._models[baseline.model]
+        known.eras = None
+        known.layouts.pop(baseline.baseline_id, None)
+        known.pairs = {key: pair for key, pair in known.pairs.items() if key[0] != baseline.baseline_id}
+        self._drop_rules(lambda key: key[0] == baseline.baseline_id)
 
     def add_effective(self, effective: control.Effective) -> None:
         """Let a baseline judge windows from an event time on."""
-        self._effective[effective.model][effective.baseline_id] = effective.effective_from
-        self._eras.pop(effective.model, None)
+        known = self._models[effective.model]
+        known.effective[effective.baseline_id, effective.sequence] = effective.effective_from
+        known.eras = None
 
     def add_monitor(self, monitor: Monitor) -> None:
-        """Store a version of a monitor."""
-        self._monitors[monitor.model][monitor.monitor_version] = monitor
+        """Store a version of a monitor; nothing of another model is touched."""
+        known = self._models[monitor.model]
+        version = monitor.monitor_version
+        if known.monitors.get(version) == monitor:
+            return
+        known.monitors[version] = monitor
         if monitor.sensitive_features:
             self._sensitive.add(monitor.model)
-        self._eras.pop(monitor.model, None)
         self._mappings.clear()
-        for key in [key for key in self._rules if key[1] == monitor.monitor_version]:
+        known.eras = None
+        known.pairs = {key: pair for key, pair in known.pairs.items() if key[1] != version}
+        mine = {baseline.baseline_id for baseline in self._baselines.values() if baseline.model == monitor.model}
+        self._drop_rules(lambda key: key[1] == version and key[0] in mine)
+
+    def _drop_rules(self, stale: Callable[[tuple[str, int]], bool]) -> None:
+        for key in [key for key in self._rules if stale(key)]:
             del self._rules[key]
 
     def eras(self, model: str) -> list[Era]:
         """Return the eras of a model in time order; empty when it has no baseline yet."""
-        found = self._eras.get(model)
-        if found is None:
-            found = self._eras[model] = self._built(model)
-        return found
-
-    def _built(self, model: str) -> list[Era]:
-        effective = sorted(
-            (start, number, baseline_id)
-            for baseline_id, start in self._effective.get(model, {}).items()
-            if baseline_id in self._baselines
-            for number in [self._baselines[baseline_id].number]
-        )
-        if not effective:
+        known = self._models.get(model)
+        if known is None:
             return []
-        versions = sorted(self._monitors.get(model, {}).values(), key=lambda m: (m.effective_from, m.monitor_version))
-        starts = sorted(
-            {start for start, _, _ in effective}
-            | {m.effective_from for m in versions if m.effective_from > effective[0][0]}
-        )
-        eras = []
+        if known.eras is None:
+            known.eras = self._built(model, known)
+        return known.eras
+
+    def _built(self, model: str, known: _Known) -> list[Era]:
+        """Return the eras: from its start on, what was decided later holds, whatever starts after it."""
+        promoted = [
+            (start, (sequence, self._baselines[baseline_id].number, baseline_id))
+            for (baseline_id, sequence), start in known.effective.items()
+            if baseline_id in self._baselines
+        ]
+        if not promoted:
+            return []
+        first = min(start for start, _ in promoted)
+        versions = [(m.effective_from, version) for version, m in known.monitors.items()]
+        starts = sorted({start for start, _ in promoted} | {start for start, _ in versions if start > first})
+        eras: list[Era] = []
         for start, end in zip(starts, [*starts[1:], FOREVER], strict=True):
-            baseline_id = effective[bisect_right(effective, start, key=lambda e: e[0]) - 1][2]
-            before = [m for m in versions if m.effective_from <= start]
-            monitor = before[-1] if before else Monitor(model=model)
-            eras.append(Era(start, end, _windowed(self._baselines[baseline_id], monitor), monitor))
+            baseline_id = max(order for since, order in promoted if since <= start)[2]
+            version = max((version for since, version in versions if since <= start), default=None)
+            monitor = Monitor(model=model) if version is None else known.monitors[version]
+            era = Era(start, end, _windowed(self._baselines[baseline_id], monitor), monitor)
+            if eras and (eras[-1].baseline.baseline_id, eras[-1].monitor) == (baseline_id, monitor):
+                era = eras.pop()._replace(end_ms=end)
+            eras.append(era)
         return eras
+
+    def knows(self, model: str, baseline_id: str, monitor_version: int) -> bool:
+        """Tell whether what evidence names has been delivered; version 0 is the default monitor."""
+        if baseline_id not in self._baselines:
+            return False
+        return monitor_version == 0 or monitor_version in self._models[model].monitors
 
     def under(self, model: str, baseline_id: str, monitor_version: int) -> tuple[Baseline, Monitor]:
         """Return the baseline and monitor that counts name, the window being the one they were counted in.
@@ -137,17 +194,27 @@ class Catalogue:
         Raises
         ------
         LookupError
-            When the control topic lacks the baseline.
+            When the control topics lack the baseline or the monitor's version; `knows` tells beforehand.
         """
-        monitor = self._monitors.get(model, {}).get(monitor_version) or Monitor(model=model)
-        if baseline_id not in self._baselines:
-            raise LookupError(f"counts of {model} name baseline {baseline_id}, which the control topic lacks")
-        return _windowed(self._baselines[baseline_id], monitor), monitor
+        known = self._models[model]
+        pair = known.pairs.get((baseline_id, monitor_version))
+        if pair is not None:
+            return pair
+        if not self.knows(model, baseline_id, monitor_version):
+            named = f"baseline {baseline_id} and monitor version {monitor_version}"
+            raise LookupError(f"counts of {model} name {named}, which the control topics lack")
+        monitor = known.monitors.get(monitor_version) or Monitor(model=model)
+        pair = _windowed(self._baselines[baseline_id], monitor), monitor
+        return _cached(known.pairs, (baseline_id, monitor_version), lambda: pair)
 
     def monitor(self, model: str) -> Monitor:
         """Return the newest monitor of a model."""
-        versions = self._monitors.get(model)
-        return versions[max(versions)] if versions else Monitor(model=model)
+        known = self._models.get(model)
+        return known.monitors[max(known.monitors)] if known and known.monitors else Monitor(model=model)
+
+    def next_sequence(self, model: str) -> int:
+        """Number the next promotion of a baseline."""
+        return max((sequence for _, sequence in self._models[model].effective), default=0) + 1
 
     def baseline(self, baseline_id: str) -> Baseline | None:
         """Return a stored baseline."""
@@ -203,11 +270,12 @@ class Catalogue:
 
     def models(self) -> list[str]:
         """Return the models that have a baseline or a monitor."""
-        return sorted({b.model for b in self._baselines.values()} | set(self._monitors))
+        with_monitor = {model for model, known in self._models.items() if known.monitors}
+        return sorted({b.model for b in self._baselines.values()} | with_monitor)
 
     def sources(self) -> list[tuple[Monitor, Source]]:
         """Return every source of every version of a monitor: rows from before a change still come in."""
-        everything = [monitor for versions in self._monitors.values() for monitor in versions.values()]
+        everything = [monitor for known in self._models.values() for monitor in known.monitors.values()]
         return [(monitor, source) for monitor in everything for source in monitor.sources]
 
     def mappings(self, topic: str) -> tuple[Mapping, ...]:
@@ -218,8 +286,10 @@ class Catalogue:
         return found
 
     def _mapped(self, topic: str) -> Iterator[Mapping]:
-        for model, versions in sorted(self._monitors.items()):
-            ordered = sorted(versions.values(), key=lambda m: (m.effective_from, m.monitor_version))
+        for model, known in sorted(self._models.items()):
+            ordered = known.in_force()
+            if not ordered:
+                continue
             spans: list[tuple[int, int, list[Source]]] = []
             for monitor, end in zip(ordered, [*(m.effective_from for m in ordered[1:]), FOREVER], strict=True):
                 sources = [source for source in monitor.sources if source.reads(topic)]
@@ -232,10 +302,7 @@ class Catalogue:
 
     def layout(self, baseline: Baseline) -> Layout:
         """Return the layout of a baseline's counts, made once."""
-        found = self._layouts.get(baseline.baseline_id)
-        if found is None:
-            found = self._layouts[baseline.baseline_id] = Layout(baseline)
-        return found
+        return _cached(self._models[baseline.model].layouts, baseline.baseline_id, lambda: Layout(baseline))
 
     def rule(self, baseline: Baseline, monitor: Monitor) -> Rule:
         """Return the decision rule of a baseline under a monitor; those used last are kept."""
@@ -244,15 +311,24 @@ class Catalogue:
         if found is None:
             from detectors.rule import Rule  # only `detect` and replay judge; other roles stay small
 
-            found = Rule(baseline, self.layout(baseline), monitor)
-            room = MAX_RULE_CELLS - self.layout(baseline).size
-            while self._rules and self._n_rule_cells() > room:
+            layout = self.layout(baseline)
+            found = Rule(baseline, layout, monitor), layout.size
+            room = MAX_RULE_CELLS - layout.size
+            while self._rules and sum(n_cells for _, n_cells in self._rules.values()) > room:
                 del self._rules[next(iter(self._rules))]
         self._rules[key] = found
-        return found
+        return found[0]
 
-    def _n_rule_cells(self) -> int:
-        return sum(layout.size for baseline_id, _ in self._rules if (layout := self._layouts.get(baseline_id)))
+
+def _cached(cache: dict[K, V], key: K, make: Callable[[], V]) -> V:
+    """Return what is cached, made if need be; of more than `N_CACHED` the one not asked for longest leaves."""
+    found = cache.pop(key, None)
+    if found is None:
+        found = make()
+        if len(cache) >= N_CACHED:
+            del cache[next(iter(cache))]
+    cache[key] = found
+    return found
 
 
 def _key(record: Record) -> str:

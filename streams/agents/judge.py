@@ -19,6 +19,16 @@ from streams.engine.outbox import Output
 from streams.engine.stage import Reading, unwatched
 
 
+PARTITION_SEGMENT = "partition"
+
+
+class _PartitionState(msgspec.Struct):
+    after_loss: bool = False
+
+
+_decode_partition = msgspec.msgpack.Decoder(_PartitionState).decode
+
+
 class JudgeMetrics(Protocol):
     """What the stage reports."""
 
@@ -50,6 +60,7 @@ class JudgeStage:
         self._run_id = run_id
         self._models: dict[str, ModelJudge] = {}
         self.before_change: Callable[[str], None] = unwatched
+        self._after_loss, self._changes = False, 0
 
     def update(self, records: Sequence[Record]) -> list[Output]:
         """Take evidence record by record: what is emitted is a function of the record's offset."""
@@ -72,30 +83,49 @@ class JudgeStage:
     def _taken(self, offset: int, message: evidence.Evidence) -> list[Output]:
         if isinstance(message, evidence.Tick):
             return []
-        self.before_change(message.model)
+        self.before_change(f"model/{message.model}")
         judge = self._judge(message.model)
-        if isinstance(message, evidence.Promote):
-            effective = control.Effective(message.model, message.baseline_id, judge.effective_from())
-            key = f"{message.model}/effective/{message.baseline_id}"
-            return [self._out.output(offset, topics.BASELINES.name, key, control.encode(effective))]
-        if isinstance(message, evidence.Apply):
-            monitor = monitors.decode(message.monitor)
-            monitor = msgspec.structs.replace(
-                monitor,
-                monitor_version=judge.next_monitor_version(),
-                effective_from=judge.effective_from(SIZES_MS.get(monitor.window, 0)),
+        if isinstance(message, evidence.Promote | evidence.Apply):
+            made = (
+                self._promoted(offset, message)
+                if isinstance(message, evidence.Promote)
+                else self._applied(offset, message)
             )
-            topic, key, value = monitor_record(monitor)
-            return [self._out.output(offset, topic, key, value)]
+            return [] if made is None else [made]
         late = judge.n_late_after_final
         outputs = [self._published(offset, made) for made in judge.add(message)]
         self._metrics.late_after_final(judge.n_late_after_final - late)
         return outputs
 
+    def _promoted(self, offset: int, message: evidence.Promote) -> Output | None:
+        """Answer a promotion; None when a former worker has done so before it crashed."""
+        answer = self._catalogue.answer(self._out.origin(offset))
+        if isinstance(answer, control.Effective) and answer.baseline_id == message.baseline_id:
+            return None
+        baseline = self._catalogue.baseline(message.baseline_id)
+        size_ms = 0 if baseline is None else baseline.window_ms
+        sequence, start = self._judge(message.model).decide_baseline(size_ms)
+        effective = control.Effective(message.model, message.baseline_id, start, sequence)
+        key = f"{message.model}/effective/{message.baseline_id}/{sequence}"
+        return self._out.output(offset, topics.BASELINES.name, key, control.encode(effective))
+
+    def _applied(self, offset: int, message: evidence.Apply) -> Output | None:
+        """Answer the application of a monitor; None when a former worker has done so before it crashed."""
+        monitor = monitors.decode(message.monitor)
+        answer = self._catalogue.answer(self._out.origin(offset))
+        if isinstance(answer, monitors.Monitor) and answer == msgspec.structs.replace(
+            monitor, monitor_version=answer.monitor_version, effective_from=answer.effective_from
+        ):
+            return None
+        version, start = self._judge(message.model).decide_monitor(SIZES_MS.get(monitor.window, 0))
+        monitor = msgspec.structs.replace(monitor, monitor_version=version, effective_from=start)
+        return self._out.output(offset, *monitor_record(monitor))
+
     def _judge(self, model: str) -> ModelJudge:
         judge = self._models.get(model)
         if judge is None:
-            judge = self._models[model] = ModelJudge(model, self._catalogue, self._run_id)
+            judge = ModelJudge(model, self._catalogue, self._run_id, after_loss=self._after_loss)
+            self._models[model] = judge
         return judge
 
     def _published(self, offset: int, made: Result | Alert) -> Output:
@@ -111,12 +141,30 @@ class JudgeStage:
         return [self._published(0, made) for judge in self._models.values() for made in judge.finish()]
 
     def ready(self, records: Sequence[Record]) -> int:
-        """All of them."""
+        """Return how many records name only baselines and monitors the control topics have delivered."""
+        for n, record in enumerate(records):
+            if record.value is not None and not self._knows(record.value):
+                return n
         return len(records)
 
+    def _knows(self, value: bytes) -> bool:
+        try:
+            message = evidence.decode(value)
+        except msgspec.DecodeError:
+            return True  # it becomes a dead letter
+        if not isinstance(message, evidence.Partial):
+            return True
+        named = {(counts.baseline_id, counts.monitor_version) for counts in message.windows}
+        named |= {(blocks.baseline_id, 0) for blocks in message.blocks}
+        return all(self._catalogue.knows(message.model, *pair) for pair in named)
+
     def lost(self, n_records: int) -> None:
-        """The engine counts them; the results do not tell of them yet."""
+        """Flag what the lost evidence may have been about: windows whose sources had not said all of them."""
         del n_records
+        self._after_loss = True
+        self._changes += 1
+        for judge in self._models.values():
+            judge.lost()
 
     def flush(self, now_ms: int, *, caught_up: bool) -> Iterator[Output]:
         """Emit nothing: the judge speaks only when a record makes it."""
@@ -140,14 +188,22 @@ class JudgeStage:
         return 0
 
     def segments(self) -> Mapping[str, int]:
-        """One segment a model."""
-        return {model: judge.changes for model, judge in self._models.items()}
+        """One segment a model, and one for the partition."""
+        return {
+            PARTITION_SEGMENT: self._changes,
+            **{f"model/{name}": one.changes for name, one in self._models.items()},
+        }
 
     def encode(self, segment: str) -> bytes:
-        """Return a model's bytes."""
-        return self._models[segment].encode()
+        """Return a segment's bytes."""
+        if segment == PARTITION_SEGMENT:
+            return msgspec.msgpack.encode(_PartitionState(self._after_loss))
+        return self._models[segment.removeprefix("model/")].encode()
 
     def restore(self, segments: Mapping[str, bytes]) -> None:
         """Take a snapshot's segments."""
-        for model, data in segments.items():
-            self._judge(model).restore(data)
+        for segment, data in segments.items():
+            if segment == PARTITION_SEGMENT:
+                self._after_loss = _decode_partition(data).after_loss
+            else:
+                self._judge(segment.removeprefix("model/")).restore(data)

@@ -1,125 +1,106 @@
-"""All that is known of one model: its sources, its windows, its detectors, its episodes."""
+"""All that is known of one model: its sources, its windows, its detectors, its episodes.
+
+A window is judged as soon as every source that is not idle has passed its end, at every scale that
+ends with it. Counts that come later are judged at the next of a few looks while it is still open, the
+last when it closes; those that come still later, from sources that were idle, at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from detectors import profile, windows
+from detectors import windows
 from detectors.episodes import Episodes
 from detectors.rule import window_state
 from schemas.alerts import Alert
 from schemas.baselines import Baseline
-from schemas.codec import decode_counts
 from schemas.evidence import Partial, WindowCounts
 from schemas.monitors import Monitor
 from schemas.results import FeatureVerdict, Result
+from streams.agents.decisions import Decisions
+from streams.agents.deployments import Deployments
 from streams.agents.detecting import Detectors, DetectorsState
-from streams.agents.tally import LATE_PART
-from streams.agents.vectors import parts
+from streams.agents.merging import Pair, Window
+from streams.agents.scoring import Scores
+from streams.agents.sources import Losses, Source, joint_watermark
+from streams.agents.windows import Key, Windows
 from streams.catalogue import Catalogue
 
-VERSION_MIXED = "version_mixed"
+FORMAT = 1
+LOOKS = (1 / 16, 1 / 4)
+"""Shares of the lateness after which a window that has changed since its first judgement is judged again."""
+ACCEPT_SCALES = 2
+MAX_REFUSED = 10_000
+VERSION_MIXED, STATE_LOST = "version_mixed", "state_lost"
+LATE_AFTER_FINAL, DETECTORS_RESET = "late_after_final", "detectors_reset"
 NO_FEATURES: list[FeatureVerdict] = []
-
-
-class Source(msgspec.Struct, array_like=True):
-    """How far one source has come with this model."""
-
-    position: int
-    watermark: int
-    idle: bool
-
-
-class Part(msgspec.Struct, array_like=True):
-    """What one source counted of one window: cumulative, valid below `position`."""
-
-    position: int
-    rows: int
-    late_rows: int
-    unknown_features: int
-    counts: bytes
-    unseen: dict[str, dict[str, int]]
-
-
-class Window(msgspec.Struct, array_like=True):
-    """A base window of one slice. `parts` is keyed by (source, version, part)."""
-
-    end: int
-    closes: int
-    baseline_id: str
-    monitor_version: int
-    parts: dict[tuple[str, str, int], Part]
-    judged: bool = False
-    mixed: bool = False
-
-    @property
-    def rows(self) -> int:
-        """Rows counted in the window."""
-        return sum(part.rows for key, part in self.parts.items() if key[2] == 0)
-
-    @property
-    def n_counted(self) -> int:
-        """Grows with every part that changes, also where a window's counts come in several."""
-        return sum(part.rows + part.late_rows for part in self.parts.values())
-
-    @property
-    def late_rows(self) -> int:
-        """Rows that came too late for it."""
-        return sum(part.late_rows for part in self.parts.values())
-
-    @property
-    def version(self) -> str:
-        """The model version most of the rows are of; of equals the last by name."""
-        rows: dict[str, int] = {}
-        for (_, version, index), part in self.parts.items():
-            if index == 0:
-                rows[version] = rows.get(version, 0) + part.rows
-        return max(rows, key=lambda v: (rows[v], v), default="")
 
 
 class State(msgspec.Struct, array_like=True):
     """Everything that must survive a crash."""
 
+    format: int = FORMAT
     sources: dict[str, Source] = {}
-    windows: dict[tuple[str, int], Window] = {}
-    emitted: dict[tuple[str, int, int], int] = {}
+    windows: dict[Key, Window] = {}
+    losses: Losses = msgspec.field(default_factory=Losses)
+    deployments: Deployments = msgspec.field(default_factory=Deployments)
     detectors: DetectorsState = msgspec.field(default_factory=DetectorsState)
     episodes: bytes = b""
-    monitor_version: int = 0
+    refused: set[int] = set()
+    decisions: Decisions = msgspec.field(default_factory=Decisions)
     joint: int = -1
 
 
 _decode = msgspec.msgpack.Decoder(State).decode
 
-Counted = tuple[NDArray[np.int64], dict[str, dict[str, int]]]
-
 
 class ModelJudge:
-    """Merges evidence of one model and decides. State is a function of the evidence alone."""
+    """Merges evidence of one model and decides. State is a function of the evidence alone.
 
-    def __init__(self, model: str, catalogue: Catalogue, run_id: str) -> None:
+    Parameters
+    ----------
+    after_loss
+        Evidence of models nobody remembers was lost before.
+    """
+
+    def __init__(self, model: str, catalogue: Catalogue, run_id: str, *, after_loss: bool = False) -> None:
         self.model = model
         self.changes = 0
         self.n_late_after_final = 0
         self._catalogue, self._run_id = catalogue, run_id
         self._state = State()
+        self._state.losses.since_start = after_loss
+        self._windows = Windows(self._state.windows)
+        self._scores = Scores(model, catalogue)
         self._detectors = Detectors(catalogue)
         self._episodes = Episodes(catalogue.monitor(model))
 
-    def add(self, partial: Partial) -> Iterator[Result | Alert]:
-        """Take one partial; yield the results and alerts it leads to."""
+    def lost(self) -> None:
+        """Note that evidence was lost before the next record."""
         self.changes += 1
-        source = self._state.sources.setdefault(partial.source, Source(-1, -1, False))
-        changed = [key for counts in partial.windows if (key := self._merge(partial, counts)) is not None]
+        self._state.losses.lose(self._state.sources, self._state.joint)
+
+    def add(self, partial: Partial) -> Iterator[Result | Alert]:
+        """Take one partial; yield the results and alerts it leads to.
+
+        To be pulled to its end before anything else is asked of the judge.
+        """
+        self.changes += 1
+        state = self._state
+        new = partial.source not in state.sources
+        source = state.sources.setdefault(partial.source, Source())
+        spans = state.losses.update(partial, source, state.sources, new=new)
+        changed = [key for counts in partial.windows if (key := self._merge(partial, source, counts)) is not None]
         for blocks in partial.blocks:
             self._detectors.add(partial.source, blocks)
-        if partial.watermark is not None and partial.position >= source.position:
-            source.position, source.idle = partial.position, partial.idle
-            source.watermark = max(source.watermark, partial.watermark)
+        source.update(partial)
+        for span in spans:
+            for slice_ in self._windows.slices():
+                for key, window in list(self._windows.around(slice_, span.from_ms, span.to_ms + 1)):
+                    if span.touches(key[1], window.end, window.closes):
+                        self._retell(key)
         yield from self._advance(changed)
 
     def finish(self) -> Iterator[Result | Alert]:
@@ -129,117 +110,171 @@ class ModelJudge:
             source.watermark = max(source.watermark + 1, end)
         yield from self._advance([])
 
-    def _merge(self, partial: Partial, counts: WindowCounts) -> tuple[str, int] | None:
+    def _merge(self, partial: Partial, source: Source, counts: WindowCounts) -> Key | None:
         """Put a part in its window; return the window's key when that changed what is counted."""
         key = (counts.slice, counts.window_start)
-        window = self._state.windows.get(key)
-        if window is None:
-            window = self._open(counts)
-            if window is None:
-                self.n_late_after_final += 1
-                return None
-            self._state.windows[key] = window
-        if (window.baseline_id, window.monitor_version) != (counts.baseline_id, counts.monitor_version):
-            window.mixed = True
-        part_key = (partial.source, counts.version, counts.part)
-        known = window.parts.get(part_key)
-        if known is not None and known.position > partial.position:
+        kept = self._windows.get(key)
+        window = kept or self._open(key, counts)
+        if not window.is_new(partial.source, source, partial.position, counts):
             return None
-        window.parts[part_key] = Part(
-            partial.position, counts.rows, counts.late_rows, counts.unknown_features, counts.counts, counts.unseen
-        )
-        same = known is not None and (known.rows, known.late_rows) == (counts.rows, counts.late_rows)
-        return None if same else key
-
-    def _open(self, counts: WindowCounts) -> Window | None:
-        """Make a window; None when it is older than what is kept."""
-        baseline, monitor = self._catalogue.under(self.model, counts.baseline_id, counts.monitor_version)
-        end = windows.window_end(counts.window_start, baseline.window_ms, monitor.timezone)
-        keep = monitor.keep_windows * baseline.window_ms
-        if end < self._state.joint - keep:
+        if window.accepts < self._state.joint:
+            self._refuse(counts.window_start)
             return None
-        closes = end + round(monitor.lateness_windows * baseline.window_ms)
-        return Window(end, closes, counts.baseline_id, counts.monitor_version, {})
+        window.merge(partial.source, partial.position, counts)
+        pair = (counts.baseline_id, counts.monitor_version)
+        if pair not in window.pairs:
+            self._mix(key, window, pair)
+        if kept is None:
+            self._windows.add(key, window)
+            self._overlap(key, window)
+        for time in self._state.deployments.update(counts.version, counts.first_ms):
+            for other in self._windows.at(time):
+                if self._windows[other].retell(base=True):
+                    self._look_now(other)
+        return key
 
-    def _under(self, window: Window) -> tuple[Baseline, Monitor]:
-        return self._catalogue.under(self.model, window.baseline_id, window.monitor_version)
+    def _refuse(self, start: int) -> None:
+        """Count a window whose counts come later than every scale that includes it could be judged again."""
+        refused = self._state.refused
+        if start not in refused and len(refused) < MAX_REFUSED:
+            refused.add(start)
+            self.n_late_after_final += 1
 
-    def _joint(self) -> int:
-        """The joint watermark: the slowest source that is not idle; of idle ones the fastest."""
-        sources = self._state.sources.values()
-        active = [source.watermark for source in sources if not source.idle]
-        return min(active) if active else max(source.watermark for source in sources)
+    def _open(self, key: Key, counts: WindowCounts) -> Window:
+        """Make a window. It is kept until every scale that a late part of it changes has been judged again."""
+        pair = (counts.baseline_id, counts.monitor_version)
+        end, closes, accepts, forget = self._times(key[1], pair)
+        return Window(end=end, closes=closes, accepts=accepts, forget=forget, due=end, pairs=[pair])
 
-    def _advance(self, changed: list[tuple[str, int]]) -> Iterator[Result | Alert]:
-        """Judge what the joint watermark has passed, judge again what has changed since."""
+    def _times(self, start: int, pair: Pair) -> tuple[int, int, int, int]:
+        """Return when a window ends, closes, is no longer corrected, and is forgotten."""
+        baseline, monitor = self._under(pair)
+        size, longest = baseline.window_ms, max(monitor.scales)
+        end = windows.window_end(start, size, monitor.timezone)
+        accepts = end + round(ACCEPT_SCALES * max(longest, monitor.lateness_windows) * size)
+        return end, end + round(monitor.lateness_windows * size), accepts, accepts + longest * size
+
+    def _mix(self, key: Key, window: Window, pair: Pair) -> None:
+        """Note that rows of one window were counted under several versions; the newest names the result."""
+        window.pairs.append(pair)
+        window.pairs.sort(key=lambda each: (self._number(each[0]), each))
+        end, closes, accepts, forget = self._times(key[1], pair)
+        window.end, window.closes = max(window.end, end), max(window.closes, closes)
+        window.accepts, window.forget = max(window.accepts, accepts), max(window.forget, forget)
+        self._windows.resize(key)
+        self._overlap(key, window)
+
+    def _number(self, baseline_id: str) -> int:
+        baseline = self._catalogue.baseline(baseline_id)
+        return -1 if baseline is None else baseline.number
+
+    def _overlap(self, key: Key, window: Window) -> None:
+        """Note which windows share event time with this one: they are of another version, and all of them mixed."""
+        for other, overlapped in list(self._windows.around(key[0], key[1], window.end)):
+            if other != key:
+                window.overlaps = overlapped.overlaps = True
+                self._retell(other)
+
+    def _under(self, pair: Pair) -> tuple[Baseline, Monitor]:
+        return self._catalogue.under(self.model, *pair)
+
+    def _retell(self, key: Key) -> None:
+        """Have results that include a window published again: what they say beside the counts has changed."""
+        for other, window in [(key, self._windows[key]), *self._later(key)]:
+            if window.retell(base=other == key):
+                self._look_now(other)
+
+    def _look_now(self, key: Key) -> None:
+        self._windows.schedule(key, min(self._windows[key].due, self._state.joint))
+
+    def _later(self, key: Key) -> Iterator[tuple[Key, Window]]:
+        """Yield judged later windows at whose end a scale begins that may include this one."""
+        window = self._windows[key]
+        _, monitor = self._under(window.pair)
+        reach = max(monitor.scales) * (window.end - key[1])
+        for other, later in self._windows.between(key[0], key[1] + 1, key[1] + reach):
+            if later.judged:
+                yield other, later
+
+    def _advance(self, changed: Iterable[Key]) -> Iterator[Result | Alert]:
+        """Judge what the joint watermark has passed, and again what has changed since."""
         state = self._state
-        before, state.joint = state.joint, max(state.joint, self._joint())
+        before, state.joint = state.joint, max(state.joint, joint_watermark(state.sources))
         if state.joint > before:
             self._detectors.update(state.joint)
-            due = [
-                (window.end, key)
-                for key, window in state.windows.items()
-                if (not window.judged and window.end <= state.joint) or before < window.closes <= state.joint
-            ]
-        else:
-            due = []
-        for key in changed:
+        for key in dict.fromkeys(changed):
+            self._plan(key)
+        due = self._windows.take_due(state.joint)
+        for key in sorted(due, key=lambda k: (state.windows[k].end, k)):
             window = state.windows[key]
-            if window.end <= state.joint:
-                due.append((window.end, key))
-        again: dict[tuple[str, int], None] = {}
-        for _, key in sorted(set(due)):
-            again[key] = None
-            if key in changed:
-                again.update(dict.fromkeys(self._containing(key)))
-        for key in sorted(again, key=lambda k: (state.windows[k].end, k)):
-            yield from self._judge(key)
-        if due:
-            self._prune()
+            if not (window.judged and window.due == window.forget):
+                yield from self._judge(key, window)
+            self._windows.schedule(key, window.forget if state.joint >= window.closes else window.closes)
+        self._forget([key for key in due if state.joint >= state.windows[key].forget])
 
-    def _containing(self, key: tuple[str, int]) -> list[tuple[str, int]]:
-        """Return judged later windows at whose end a scale begins that includes this one."""
-        window = self._state.windows[key]
-        _, monitor = self._under(window)
-        reach = max(monitor.scales) * (window.end - key[1])
-        return [
-            other
-            for other, later in self._state.windows.items()
-            if later.judged and other[0] == key[0] and key[1] < other[1] < key[1] + reach
-        ]
+    def _plan(self, key: Key) -> None:
+        """Choose when a window that changed after its first judgement is judged again, with all that contain it."""
+        window, joint = self._state.windows[key], self._state.joint
+        if window.end > joint:
+            return
+        for other, later in [(key, window), *self._later(key)]:
+            if later.closes <= joint:
+                self._windows.schedule(other, joint)
+        if window.judged and window.closes > joint:
+            lateness = window.closes - window.end
+            looks = (window.end + round(share * lateness) for share in LOOKS)
+            self._windows.schedule(key, min([*(look for look in looks if look > joint), window.due, window.closes]))
 
-    def _judge(self, key: tuple[str, int]) -> Iterator[Result | Alert]:
-        window = self._state.windows[key]
+    def _judge(self, key: Key, window: Window) -> Iterator[Result | Alert]:
+        """Judge every scale that ends with a window."""
         first = not window.judged
         window.judged = True
-        baseline, monitor = self._under(window)
-        made = [result for scale in monitor.scales if (result := self._result(key, window, scale)) is not None]
-        yield from made
+        if first:
+            window.refused, self._state.refused = len(self._state.refused), set()
+            window.notes = [DETECTORS_RESET] if self._detectors.take_reset() else []
+        window.settle(self._state.sources)
+        baseline, monitor = self._under(window.pair)
+        made = []
+        for scale in monitor.scales:
+            result = self._result(key, window, scale)
+            if result is not None:
+                made.append(result)
+                yield result
         if first:
             self._episodes.monitor = monitor
-            yield from self._episodes.update(*made, may_open=not baseline.provisional)
+            for alert in self._episodes.update(*made, may_open=not baseline.provisional):
+                yield msgspec.structs.replace(alert, deployments=self._recent(alert, key, window))
 
-    def _result(self, key: tuple[str, int], last: Window, scale: int) -> Result | None:
+    def _recent(self, alert: Alert, key: Key, window: Window) -> list[tuple[str, int]]:
+        """Return the deployments that may have to do with an alert: since the longest window before it began."""
+        _, monitor = self._under(window.pair)
+        since = min([alert.opened, *(feature.since for feature in alert.features)])
+        reach = max(monitor.scales) * (window.end - key[1])
+        return self._state.deployments.between(min(since, alert.opened - reach), alert.time)
+
+    def _result(self, key: Key, last: Window, scale: int) -> Result | None:
         """Score one scale whose window ends with this base window; None when there is nothing new."""
         slice_, last_start = key
-        baseline, monitor = self._under(last)
+        baseline, monitor = self._under(last.pair)
         rule = self._catalogue.rule(baseline, monitor)
         span = windows.scale_windows(last_start, baseline.window_ms, scale, monitor.timezone)
         if span is None or (scale > 1 and scale not in rule.scales):
             return None
         start, end = span
-        inside = [window for (s, w), window in self._state.windows.items() if s == slice_ and start <= w < end]
-        rows, late_rows = sum(w.rows for w in inside), sum(w.late_rows for w in inside)
-        sealed = all(w.closes <= self._state.joint for w in inside)
+        inside = [window for _, window in self._windows.between(slice_, start, end)]
+        rows = sum(window.rows for window in inside)
+        sealed = all(window.closes <= self._state.joint for window in inside)
         revision = 2 * sum(window.n_counted for window in inside) + sealed
-        if not rows or revision <= self._state.emitted.get((slice_, scale, start), -1):
+        if not rows or revision <= last.emitted.get(scale, -1):
             return None
-        mixed = any(window.mixed or not self._merges(window, last) for window in inside)
-        self._state.emitted[slice_, scale, start] = revision
-        verdicts = NO_FEATURES
-        if not mixed:
-            counts, unseen = self._counted(inside)
-            verdicts = _discreet(rule.score(counts, rows=rows, scale=scale, unseen=unseen), baseline, monitor)
+        verdicts = self._scores.score(key, scale, last, inside, self._state.sources, sealed=sealed)
+        last.emitted[scale] = revision
+        flags = [VERSION_MIXED] if verdicts is None else []
+        if self._state.losses.touch(start, end, last.closes):
+            flags.append(STATE_LOST)
+        base = scale == 1
+        if base:
+            flags += [LATE_AFTER_FINAL] * (last.refused > 0) + last.notes
         return Result(
             run_id=self._run_id,
             model=self.model,
@@ -251,71 +286,54 @@ class ModelJudge:
             revision=revision,
             sealed=sealed,
             rows=rows,
-            late_rows=late_rows,
-            baseline_id=last.baseline_id,
-            monitor_version=last.monitor_version,
-            state="insufficient" if mixed else window_state(verdicts),
-            features=verdicts,
-            warnings=self._detectors.warnings(slice_, start, end) if scale == 1 else [],
-            flags=[VERSION_MIXED] if mixed else [],
-            unknown_features=max((p.unknown_features for w in inside for p in w.parts.values()), default=0),
+            late_rows=sum(window.late_rows for window in inside),
+            baseline_id=last.pair[0],
+            monitor_version=last.pair[1],
+            state="insufficient" if verdicts is None else window_state(verdicts),
+            features=verdicts or NO_FEATURES,
+            warnings=self._detectors.warnings(slice_, start, end) if base else [],
+            flags=flags,
+            unknown_features=max((window.unknown_features for window in inside), default=0),
+            late_after_final=last.refused if base else 0,
+            deployments=self._state.deployments.between(start, end) if base else [],
         )
 
-    def _merges(self, window: Window, last: Window) -> bool:
-        """Tell whether counts of two windows may be added: of the same baseline, in windows of the same kind."""
-        if (window.baseline_id, window.monitor_version) == (last.baseline_id, last.monitor_version):
-            return True
-        (one, under_one), (other, under_other) = self._under(window), self._under(last)
-        alike = (one.baseline_id, one.window_ms, under_one.timezone)
-        return alike == (other.baseline_id, other.window_ms, under_other.timezone)
-
-    def _counted(self, inside: list[Window]) -> Counted:
-        baseline, _ = self._under(inside[0])
-        layout = self._catalogue.layout(baseline)
-        ranges = parts(layout)
-        total = layout.zeros()
-        unseen: dict[str, dict[str, int]] = {}
-        for window in inside:
-            for (_, _, index), part in window.parts.items():
-                if index != LATE_PART:
-                    total[ranges[index]] += decode_counts(part.counts)
-                if part.unseen:
-                    unseen = profile.merge_unseen(unseen, part.unseen)
-        return total, unseen
-
-    def _prune(self) -> None:
-        """Drop windows that no scale can need any more."""
+    def _forget(self, keys: list[Key]) -> None:
+        """Drop windows that no scale can need any more, and what was known for their sake alone."""
+        if not keys:
+            return
         state = self._state
-        for key, window in list(state.windows.items()):
-            _, monitor = self._under(window)
-            size = window.end - key[1]
-            if window.judged and window.end < state.joint - monitor.keep_windows * size:
-                del state.windows[key]
-        oldest = min((start for _, start in state.windows), default=0)
-        size = max((w.end - k[1] for k, w in state.windows.items()), default=0)
+        gone = {pair[0] for key in keys for pair in state.windows[key].pairs}
+        for key in keys:
+            self._windows.drop(key)
+            self._scores.forget(key)
+        oldest, newest = self._windows.oldest(), self._windows.newest()
+        if oldest is None or newest is None:
+            return
         self._detectors.forget(oldest)
-        for emitted in [e for e in state.emitted if e[2] < oldest - 125 * size]:
-            del state.emitted[emitted]
+        state.losses.forget(oldest)
+        state.deployments.forget(oldest)
+        for name in [name for name, source in state.sources.items() if source.idle and source.watermark < oldest]:
+            del state.sources[name]
+            self._detectors.forget_source(name)
+        for baseline_id in gone - self._windows.pairs():
+            self._detectors.forget_baseline(baseline_id)
 
-    def effective_from(self, new_size_ms: int = 0) -> int:
-        """Return from when a new baseline or monitor can hold: the first window boundary nobody has reached.
-
-        A boundary of the windows now and of those to come, `new_size_ms` long (0: as now).
-        """
-        newest = max((source.watermark for source in self._state.sources.values()), default=-1)
-        eras = self._catalogue.eras(self.model)
-        if newest < 0 or not eras:
-            return 0
-        size, zone = max(eras[-1].baseline.window_ms, new_size_ms), eras[-1].monitor.timezone
-        guard = windows.future_guard_ms(size)
-        return windows.window_end(windows.window_start(newest + guard, size, zone), size, zone)
-
-    def next_monitor_version(self) -> int:
-        """Number a new monitor."""
+    def decide_monitor(self, new_size_ms: int) -> tuple[int, int]:
+        """Return a new monitor's version, and from when it holds."""
         self.changes += 1
-        newest = self._catalogue.monitor(self.model).monitor_version
-        self._state.monitor_version = max(self._state.monitor_version, newest) + 1
-        return self._state.monitor_version
+        version = self._state.decisions.next_monitor(self.model, self._catalogue)
+        return version, self._date(new_size_ms)
+
+    def decide_baseline(self, new_size_ms: int) -> tuple[int, int]:
+        """Return the number of a baseline's promotion, and from when it holds."""
+        self.changes += 1
+        sequence = self._state.decisions.next_promotion(self.model, self._catalogue)
+        return sequence, self._date(new_size_ms)
+
+    def _date(self, new_size_ms: int) -> int:
+        newest = max((source.watermark for source in self._state.sources.values()), default=-1)
+        return self._state.decisions.date(self.model, self._catalogue, newest, new_size_ms)
 
     def encode(self) -> bytes:
         """Return the state."""
@@ -326,21 +344,7 @@ class ModelJudge:
     def restore(self, data: bytes) -> None:
         """Take the state `encode` gave."""
         self._state = _decode(data)
+        self._windows = Windows(self._state.windows)
         self._detectors = Detectors(self._catalogue, self._state.detectors)
         if self._state.episodes:
             self._episodes.restore(self._state.episodes)
-
-
-def _discreet(verdicts: list[FeatureVerdict], baseline: Baseline, monitor: Monitor) -> list[FeatureVerdict]:
-    """Leave out the values of features that became sensitive after the baseline was built."""
-    hidden = {
-        name
-        for name, wanted in monitor.features.items()
-        if wanted.sensitive and name in baseline.features and not baseline.features[name].sensitive
-    }
-    if not hidden:
-        return verdicts
-    return [
-        msgspec.structs.replace(verdict, before="", after="", top_bins=[]) if verdict.feature in hidden else verdict
-        for verdict in verdicts
-    ]

@@ -26,6 +26,10 @@ class Originating:
         self.topic, self.partition, self._n_partitions = topic, partition, n_partitions
         self._offset, self._ordinal = -1, 0
 
+    def origin(self, offset: int) -> Origin:
+        """Return the origin of the first output of the record at `offset`."""
+        return Origin(self._topic, self._partition, offset, 0)
+
     def output(
         self,
         offset: int,
