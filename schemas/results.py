@@ -66,19 +66,14 @@ class Result(msgspec.Struct, frozen=True):
     the counts (`flags`, `deployments`) may become known after them. Only `produced_at` depends on the
     wall clock.
 
-    Attributes
-    ----------
-    flags
-        ``version_mixed``: rows were counted under several versions of baseline or monitor, so it is judged
-        under none. ``state_lost``: rows of the window may be missing. ``late_after_final``: see
-        `late_after_final`. ``detectors_reset``: a sequential detector could not go on from its saved state
-        (of another release of River) and began afresh.
-    late_after_final
-        How many older windows had counts that came too late to be judged again (more than twice the
-        longest scale behind); told once, with the model's next window, at scale 1.
-    deployments
-        At scale 1, (version, event time in ms) of each version of the model whose first event lies in this
-        window. The earliest version of a model is none.
+    `flags`: ``version_mixed``: rows were counted under several versions of baseline or monitor, so it is
+    judged under none. ``state_lost``: rows of the window may be missing. ``late_after_final``: see the field.
+    ``detectors_reset``: a sequential detector could not go on from its saved state and began afresh.
+
+    `late_after_final` is the number of older windows that had counts too late to be judged again (more than
+    twice the longest scale behind); told once, with the model's next window, at scale 1. `deployments` are
+    (version, event time in ms) of each version of the model whose first event lies in this window; the
+    earliest version of a model is none.
     """
 
     run_id: str

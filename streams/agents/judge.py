@@ -18,7 +18,6 @@ from streams.catalogue import Catalogue, monitor_record
 from streams.engine.outbox import Output
 from streams.engine.stage import Reading, unwatched
 
-
 PARTITION_SEGMENT = "partition"
 
 

@@ -128,9 +128,8 @@ class ModelJudge:
             self._windows.add(key, window)
             self._overlap(key, window)
         for time in self._state.deployments.update(counts.version, counts.first_ms):
-            for other in self._windows.at(time):
-                if self._windows[other].retell(base=True):
-                    self._look_now(other)
+            for other in list(self._windows.at(time)):
+                self._retell(other)
         return key
 
     def _refuse(self, start: int) -> None:
@@ -295,7 +294,7 @@ class ModelJudge:
             flags=flags,
             unknown_features=max((window.unknown_features for window in inside), default=0),
             late_after_final=last.refused if base else 0,
-            deployments=self._state.deployments.between(start, end) if base else [],
+            deployments=self._state.deployments.between(start, end),
         )
 
     def _forget(self, keys: list[Key]) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from schemas.baselines import Baseline
 from schemas.results import FeatureVerdict, Result, Warning
 from streams.panel.distributions import Distribution, bins_of, distribution
-from streams.panel.views import FeatureRow, feature_rows
+from streams.panel.views import FeatureRow, deployments_in, feature_rows
 
 
 class TestSeries(msgspec.Struct, frozen=True):
@@ -41,6 +41,7 @@ class FeatureView(msgspec.Struct, frozen=True):
     warnings: list[Warning]
     distribution: Distribution | None
     baseline_id: str
+    deployments: list[tuple[str, int]] = []
 
 
 def verdict_of(result: Result, feature: str) -> FeatureVerdict | None:
@@ -86,6 +87,7 @@ def feature_view(
         warnings=_warnings(windows, feature),
         distribution=distribution(*shown, bins_of(baseline, shown[0].baseline_id, feature)),
         baseline_id=(judged or found)[-1][0].baseline_id,
+        deployments=deployments_in(windows),
     )
 
 

@@ -193,11 +193,13 @@ class Hub:
         series = (result.model, result.slice, result.scale)
         window = (result.run_id, result.baseline_id, result.window_start)
         known = self._windows.get(series, {}).get(window)
-        if known is not None and known[0] >= result.revision:
+        if known is not None and known[0] > result.revision:
             return False
-        if known is not None:
-            self._forget((series, window))
         encoded = _encode(result)
+        if known is not None:
+            if known[1] == encoded:
+                return False
+            self._forget((series, window))
         self._windows.setdefault(series, {})[window] = (result.revision, encoded)
         self._order[series, window] = len(encoded)
         self._held_bytes += len(encoded)

@@ -144,6 +144,6 @@ def _last_revisions(results: Iterable[Result]) -> list[Result]:
     last: dict[int, Result] = {}
     for result in results:
         known = last.get(result.window_start)
-        if known is None or (result.monitor_version, result.revision) > (known.monitor_version, known.revision):
+        if known is None or (result.monitor_version, result.revision) >= (known.monitor_version, known.revision):
             last[result.window_start] = result
     return [last[start] for start in sorted(last)]

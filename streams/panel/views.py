@@ -56,7 +56,10 @@ class FeatureRow(msgspec.Struct, frozen=True):
 
 
 class HeatMap(msgspec.Struct, frozen=True):
-    """Effect in units of the line: `strengths[feature][window]`, None where nothing was judged."""
+    """Effect in units of the line: `strengths[feature][window]`, None where nothing was judged.
+
+    `deployments` are (version, event time of its first event) in these windows.
+    """
 
     features: list[str]
     starts: list[int]
@@ -64,6 +67,7 @@ class HeatMap(msgspec.Struct, frozen=True):
     rows: list[int]
     strengths: list[list[float | None]]
     drifted: list[list[bool]]
+    deployments: list[tuple[str, int]] = []
 
 
 class ModelView(msgspec.Struct, frozen=True):
@@ -240,7 +244,17 @@ def heat_map(windows: Sequence[Result], order: Sequence[str], n_features: int = 
         [result.rows for result in windows],
         strengths,
         drifted,
+        deployments_in(windows),
     )
+
+
+def deployments_in(windows: Sequence[Result]) -> list[tuple[str, int]]:
+    """Return (version, event time) of every deployment in some windows, in order of time, each version once."""
+    first: dict[str, int] = {}
+    for result in windows:
+        for version, time in result.deployments:
+            first[version] = min(time, first.get(version, time))
+    return sorted(first.items(), key=lambda mark: (mark[1], mark[0]))
 
 
 def model_view(

@@ -41,7 +41,8 @@ FLAGS: dict[str, str] = {
     "provisional": "The baseline is provisional: judged and shown, never paged, "
     "until it spans four days and a whole week.",
     "state_lost": "Rows of this window may be missing: the position to go on from was no longer in the log.",
-    "late_after_final": "Rows came after the window was final and are not in it.",
+    "late_after_final": "Rows of older windows came when those were final; they are not counted anywhere.",
+    "detectors_reset": "Sequential detectors began afresh: their saved state was of another release.",
     "version_mixed": "Two versions of monitor or baseline met in this window, so it was judged under neither.",
 }
 

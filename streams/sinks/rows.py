@@ -197,7 +197,8 @@ def _window(result: Result) -> tuple[Any, ...]:
         *_identity(result),
         *(result.slice, result.scale, result.window_start, result.window_end, result.revision, result.sealed),
         *(result.state, result.rows, result.late_rows, result.monitor_version, len(result.features), n_drifted),
-        *(result.unknown_features, result.flags, result.produced_at),
+        *(result.unknown_features, result.flags, result.late_after_final),
+        *([{"version": version, "time": time} for version, time in result.deployments], result.produced_at),
     )
 
 

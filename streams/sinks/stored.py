@@ -10,7 +10,8 @@ from schemas.results import FeatureVerdict, Result, Test, Warning
 MS = "toUnixTimestamp64Milli"
 WINDOW = (
     "run_id, model, version, baseline_id, slice, scale, {ms}(window_start), {ms}(window_end), revision, sealed, state, "
-    "rows, late_rows, monitor_version, unknown_features, flags, {ms}(produced_at)"
+    "rows, late_rows, monitor_version, unknown_features, flags, late_after_final, "
+    "arrayMap(d -> d.1, deployments), arrayMap(d -> {ms}(d.2), deployments), {ms}(produced_at)"
 ).replace("{ms}", MS)
 FEATURE = (
     "model, baseline_id, slice, scale, {ms}(window_start), revision, feature, verdict, severity, reason, rows, "
@@ -50,7 +51,7 @@ def assemble(
     results = []
     for row in windows:
         run_id, model, version, baseline_id, slice_, scale, start, end, revision, sealed, state, *rest = row
-        n_rows, late_rows, monitor_version, unknown, flags, produced_at = rest
+        n_rows, late_rows, monitor_version, unknown, flags, late_after_final, versions, times, produced_at = rest
         key = (model, baseline_id, slice_, scale, start)
         current = [verdict for of_revision, verdict in features.get(key, []) if of_revision >= revision]
         results.append(
@@ -74,6 +75,8 @@ def assemble(
                 flags=list(flags),
                 unknown_features=unknown,
                 produced_at=produced_at,
+                late_after_final=late_after_final,
+                deployments=list(zip(versions, times, strict=True)),
             )
         )
     return results

@@ -10,6 +10,7 @@ import pyarrow as pa
 TEXT = pa.string()
 TIME = pa.timestamp("ms", "UTC")
 U32, U64, F64 = pa.uint32(), pa.uint64(), pa.float64()
+DEPLOYMENT = pa.struct([("version", TEXT), ("time", TIME)])
 BIN = pa.struct([("bin", TEXT), ("reference", F64), ("current", F64)])
 
 WINDOWS = pa.schema(
@@ -32,6 +33,8 @@ WINDOWS = pa.schema(
         ("n_drifted", U32),
         ("unknown_features", U32),
         ("flags", pa.list_(TEXT)),
+        ("late_after_final", U64),
+        ("deployments", pa.list_(DEPLOYMENT)),
         ("produced_at", TIME),
     ]
 )

@@ -15,6 +15,7 @@ from schemas.alerts import Alert, AlertFeature
 from streams.panel.words import TESTS, feature_path, model_path, number, span, when
 
 MAX_FEATURES = 5
+MAX_DEPLOYMENTS = 2
 MAX_NAME = 80
 MAX_TEXT = 160
 MAX_URL = 1_000
@@ -104,6 +105,8 @@ def by_severity(features: list[AlertFeature]) -> list[AlertFeature]:
 def _where_and_when(alert: Alert, markup: Markup) -> str:
     where = [f"version {markup.quote(clean(alert.version, MAX_NAME))}"] if alert.version else []
     where += [f"slice {markup.quote(clean(alert.slice, MAX_NAME))}"] if alert.slice else []
+    for version, time in alert.deployments[-MAX_DEPLOYMENTS:]:
+        where.append(f"version {markup.quote(clean(version, 40))} began at {when(time)} UTC")
     since = _since(alert)
     if alert.state == "resolved":
         times = f"changed from {when(since)} to {when(alert.time)} UTC ({span(alert.time - since)})"

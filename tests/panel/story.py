@@ -31,6 +31,7 @@ HOUR_MS = 3_600_000
 SIZE_MS = 6 * HOUR_MS
 START_MS = int(datetime(2026, 10, 30, 18, tzinfo=UTC).timestamp() * 1000)
 CHANGE_MS = int(datetime(2026, 11, 12, 6, tzinfo=UTC).timestamp() * 1000)
+DEPLOYMENT = ("2026-11-b", CHANGE_MS - 90 * 60_000)
 N_ROWS = 640
 Draw = Callable[[np.random.Generator, int, bool], NDArray[Any]]
 
@@ -227,6 +228,7 @@ def _judge(
         features=verdicts,
         warnings=warnings,
         produced_at=start + SIZE_MS + 412,
+        deployments=[DEPLOYMENT] if model == "car-loan" and start <= DEPLOYMENT[1] < start + SIZE_MS else [],
     )
 
 

@@ -17,7 +17,7 @@ from streams.panel.live import Hub
 from streams.panel.server import create_app
 from streams.panel.words import feature_path, model_path
 from tests.panel.screenshot import ARGUMENTS
-from tests.panel.story import Story, StoryHistory, car_loan, episode, one_result
+from tests.panel.story import DEPLOYMENT, Story, StoryHistory, car_loan, episode, one_result
 from tests.real import require_real
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -252,6 +252,15 @@ async def test_a_point_of_the_timeline_chooses_the_window_of_the_distribution(pa
     await page.locator("#timeline .nsewdrag").click(position={"x": 60, "y": 120})
     await expect(words).not_to_have_text(before)
     assert "at=" in page.url
+
+
+async def test_a_deployment_is_a_line_with_its_name_on_every_chart_over_time(panel: Panel, open_page: Open) -> None:
+    for path, charts in (("", ("heat",)), ("/features/car_value", ("timeline", "quality"))):
+        page = (await open_page(f"{panel.url}/models/car-loan{path}")).page
+        await drawn(page)
+        for chart in charts:
+            await until(page, f"document.getElementById('{chart}').layout.shapes.length", 1)
+            await until(page, f"document.getElementById('{chart}').layout.annotations[0].text", DEPLOYMENT[0])
 
 
 async def test_the_test_is_chosen_by_keyboard(panel: Panel, open_page: Open) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from streams.panel.live import Hub, Message, Subscriber
 from tests.panel.story import episode, one_result
@@ -38,6 +39,13 @@ def test_a_higher_revision_replaces_and_a_lower_or_equal_one_is_ignored() -> Non
         hub.publish(one_result("a", revision=revision))
     assert [result.revision for result in hub.results(("a", "", 1))] == [3]
     assert hub.last_id.endswith("-2")
+
+
+def test_what_is_said_beside_the_counts_may_change_at_the_same_revision() -> None:
+    hub = Hub()
+    hub.publish(one_result("a", revision=3))
+    hub.publish(replace(one_result("a", revision=3), flags=["state_lost"]))
+    assert [result.flags for result in hub.results(("a", "", 1))] == [["state_lost"]]
 
 
 def test_windows_come_back_oldest_first_whatever_order_they_came_in() -> None:

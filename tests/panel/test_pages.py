@@ -16,7 +16,7 @@ from streams.panel.live import Hub
 from streams.panel.readings import Readings
 from streams.panel.words import feature_path, model_path
 from tests.panel.conftest import Client, Start
-from tests.panel.story import Story, StoryHistory, car_loan, episode, one_result
+from tests.panel.story import DEPLOYMENT, Story, StoryHistory, car_loan, episode, one_result
 
 HOSTILE = [
     "a/b//c",
@@ -134,6 +134,8 @@ async def test_the_model_page_ranks_features_and_draws_the_heat_map(
     assert view["features"][0]["since"] == heat["starts"][50]
     found = await page(client, "/models/car-loan")
     assert "5 of 9 features drift since 2026-11-12 06:00" in found.text
+    assert heat["deployments"] == [list(DEPLOYMENT)]
+    assert f"Last deployment {DEPLOYMENT[0]} 2026-11-12 04:30" in found.text
     assert [alert["state"] for alert in view["episodes"]] == ["open"]
 
 
@@ -144,6 +146,7 @@ async def test_the_feature_page_shows_both_distributions_and_every_test(
     client = await start()
     view = await data(client, "/api/models/car-loan/features/car_value")
     distribution = view["distribution"]
+    assert view["deployments"] == [list(DEPLOYMENT)]
     assert sum(distribution["reference"]) == pytest.approx(1)
     assert sum(distribution["current"]) == pytest.approx(1)
     assert len(distribution["labels"]) == len(distribution["reference"]) == len(distribution["current"]) == 12

@@ -82,6 +82,8 @@ def a_result(
         flags=["state_lost"],
         unknown_features=4,
         produced_at=start + 812,
+        late_after_final=3,
+        deployments=[("8'; --", start + 61_000)],
     )
 
 

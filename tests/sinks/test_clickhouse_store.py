@@ -31,6 +31,7 @@ _ARROW = {
     "double": r"Float64|Nullable\(Float64\)",
     "bool": "Bool",
     "timestamp[ms, tz=UTC]": r"DateTime64\(3, 'UTC'\)",
+    str(tables.DEPLOYMENT): r"Tuple\(\s*version String,\s*time DateTime64\(3, 'UTC'\)\)",
     str(tables.BIN): r"Tuple\(\s*bin String,\s*reference Float64,\s*current Float64\)",
 }
 

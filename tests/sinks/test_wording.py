@@ -34,6 +34,14 @@ Panel: https://drift.example/models/credit-risk/features/income
     )
 
 
+def test_new_versions_are_named_with_the_time_they_began() -> None:
+    lines = text(alert(deployments=[("5", 0), ("6", OPENED_MS - 2 * HOUR_MS), ("7", OPENED_MS - HOUR_MS)])).split("\n")
+    assert lines[1] == (
+        "Version 7, version 6 began at 2026-03-01 11:00 UTC, version 7 began at 2026-03-01 12:00 UTC, "
+        "changed since 2026-03-01 12:00 UTC, alarm at 2026-03-01 13:00 UTC."
+    )
+
+
 def test_a_category() -> None:
     assert "• city (major): Lyon 10 %, Paris 52 % → Lyon 31 %, Paris 40 %. Growth 0.31, alarm line 0.05\n" in text(
         alert(features=[CITY], severity="major")

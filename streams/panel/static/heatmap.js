@@ -1,5 +1,5 @@
 // Feature × time: how far each effect is from noise (0) to its alarm line (1) and beyond.
-import { CONFIG, colour, layout, sayNothingToDraw, shorten, text, utc } from "./looks.js";
+import { CONFIG, colour, deployments, layout, sayNothingToDraw, shorten, text, utc } from "./looks.js";
 
 const TOP = 32; // times the line at which the colour ends
 const place01 = (s) => (s === null ? null : s < 1 ? 0.5 * s * 0.98 : 0.5 + 0.5 * Math.min(1, Math.log(s) / Math.log(TOP)));
@@ -51,6 +51,7 @@ export function heatmap(target, view) {
     target,
     [trace],
     layout(target, {
+      ...deployments(heat.deployments),
       height: heat.features.length * size + 84,
       margin: { l: 8, r: 4, t: 38, b: 8 },
       xaxis: { type: "date", showgrid: false, ticks: "", nticks: narrow ? 4 : 10 },

@@ -19,6 +19,17 @@ export function sayNothingToDraw(place, words) {
   place.replaceChildren(said);
 }
 
+// Lines where new versions of the model began, each with its name.
+export function deployments(marks) {
+  return {
+    shapes: marks.map(([, time]) => ({ type: "line", xref: "x", yref: "paper", x0: utc(time), x1: utc(time), y0: 0, y1: 1, line: { color: colour("ink"), width: 1, dash: "dot" } })),
+    annotations: marks.map(([version, time]) => ({
+      xref: "x", yref: "paper", x: utc(time), y: 1, xanchor: "left", yanchor: "top", showarrow: false, text: text(shorten(version, 16)),
+      hovertext: text(`version ${shorten(version, 60)} from ${utc(time)} UTC on`), font: { size: 11, color: colour("ink") }, bgcolor: colour("surface"), opacity: 0.9,
+    })),
+  };
+}
+
 export function layout(place, more = {}) {
   const axis = {
     gridcolor: colour("grid"), linecolor: colour("line"), zeroline: false, automargin: true, fixedrange: true,

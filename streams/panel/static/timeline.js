@@ -1,5 +1,5 @@
 // One test over the windows with its alarm line and noise, and the rows beside missing and unseen shares.
-import { CONFIG, colour, layout, sayNothingToDraw, utc } from "./looks.js";
+import { CONFIG, colour, deployments, layout, sayNothingToDraw, utc } from "./looks.js";
 
 const NAMES = { psi: "PSI", ks: "KS", location: "Location", scale: "Spread", growth: "Growth", share: "Share" };
 
@@ -40,7 +40,7 @@ export function timeline(target, view) {
     target,
     traces,
     layout(target, {
-      height: 300, margin: { l: 8, r: 8, t: 34, b: 8 }, hovermode: "x unified",
+      ...deployments(view.deployments), height: 300, margin: { l: 8, r: 8, t: 34, b: 8 }, hovermode: "x unified",
       xaxis: { type: "date", nticks: target.clientWidth < 560 ? 4 : 9, hoverformat: "%Y-%m-%d %H:%M UTC" },
       yaxis: steep ? { type: "log", range: [Math.log10(floor / 1.5), Math.log10(top * 1.6)], tickformat: format, dtick: top / floor > 100 ? 1 : undefined } : { rangemode: "tozero", nticks: 6, tickformat: format },
       yaxis2: { overlaying: "y", range: [0, 1.04], visible: false },
@@ -69,7 +69,7 @@ export function quality(target, view) {
       share(view.unseen, "Unseen", "warn", "dot"),
     ],
     layout(target, {
-      height: 240, margin: { l: 8, r: 8, t: 34, b: 8 }, hovermode: "x unified", bargap: 0.1,
+      ...deployments(view.deployments), height: 240, margin: { l: 8, r: 8, t: 34, b: 8 }, hovermode: "x unified", bargap: 0.1,
       xaxis: { type: "date", nticks: narrow ? 4 : 9, hoverformat: "%Y-%m-%d %H:%M UTC" },
       yaxis: { rangemode: "tozero", nticks: 4, showgrid: false, side: "right", tickformat: ",~s" },
       yaxis2: { overlaying: "y", side: "left", range: [0, most * 1.15], tickformat: ".1~%", nticks: 5 },
