@@ -71,7 +71,7 @@ class Result(msgspec.Struct, frozen=True):
     ``detectors_reset``: a sequential detector could not go on from its saved state and began afresh.
 
     `late_after_final` is the number of older windows that had counts too late to be judged again (more than
-    twice the longest scale behind); told once, with the model's next window, at scale 1. `deployments` are
+    three times the longest scale behind); told once, with the model's next window, at scale 1. `deployments` are
     (version, event time in ms) of each version of the model whose first event lies in this window; the
     earliest version of a model is none.
     """

@@ -59,6 +59,7 @@ class JudgeStage:
         self._run_id = run_id
         self._models: dict[str, ModelJudge] = {}
         self.before_change: Callable[[str], None] = unwatched
+        self._decoded: dict[int, evidence.Evidence] = {}
         self._after_loss, self._changes = False, 0
 
     def update(self, records: Sequence[Record]) -> list[Output]:
@@ -68,7 +69,7 @@ class JudgeStage:
             if record.value is None:
                 continue
             try:
-                message = evidence.decode(record.value)
+                message = self._decoded.pop(record.offset, None) or evidence.decode(record.value)
                 if isinstance(message, evidence.Apply):
                     monitors.decode(message.monitor)
             except msgspec.DecodeError as error:
@@ -141,16 +142,18 @@ class JudgeStage:
 
     def ready(self, records: Sequence[Record]) -> int:
         """Return how many records name only baselines and monitors the control topics have delivered."""
+        self._decoded = {}
         for n, record in enumerate(records):
-            if record.value is not None and not self._knows(record.value):
+            try:
+                message = evidence.decode(record.value or b"")
+            except msgspec.DecodeError:
+                continue  # it becomes a dead letter, if it is anything
+            if not self._knows(message):
                 return n
+            self._decoded[record.offset] = message
         return len(records)
 
-    def _knows(self, value: bytes) -> bool:
-        try:
-            message = evidence.decode(value)
-        except msgspec.DecodeError:
-            return True  # it becomes a dead letter
+    def _knows(self, message: evidence.Evidence) -> bool:
         if not isinstance(message, evidence.Partial):
             return True
         named = {(counts.baseline_id, counts.monitor_version) for counts in message.windows}

@@ -31,7 +31,6 @@ from streams.catalogue import Catalogue
 FORMAT = 1
 LOOKS = (1 / 16, 1 / 4)
 """Shares of the lateness after which a window that has changed since its first judgement is judged again."""
-ACCEPT_SCALES = 2
 MAX_REFUSED = 10_000
 VERSION_MIXED, STATE_LOST = "version_mixed", "state_lost"
 LATE_AFTER_FINAL, DETECTORS_RESET = "late_after_final", "detectors_reset"
@@ -150,7 +149,7 @@ class ModelJudge:
         baseline, monitor = self._under(pair)
         size, longest = baseline.window_ms, max(monitor.scales)
         end = windows.window_end(start, size, monitor.timezone)
-        accepts = end + round(ACCEPT_SCALES * max(longest, monitor.lateness_windows) * size)
+        accepts = end + round(max(monitor.keep_windows, 2 * monitor.lateness_windows) * size)
         return end, end + round(monitor.lateness_windows * size), accepts, accepts + longest * size
 
     def _mix(self, key: Key, window: Window, pair: Pair) -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from detectors import profile
 from schemas.codec import decode_counts, encode_counts
 from schemas.evidence import WindowCounts
-from streams.agents.tally import LATE_PART
 from streams.agents.sources import Source
+from streams.agents.tally import LATE_PART
 
 MAX_VERSIONS = 64
 OTHER = "other"

@@ -28,7 +28,7 @@ class Originating:
 
     def origin(self, offset: int) -> Origin:
         """Return the origin of the first output of the record at `offset`."""
-        return Origin(self._topic, self._partition, offset, 0)
+        return Origin(self.topic, self.partition, offset, 0)
 
     def output(
         self,

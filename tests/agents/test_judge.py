@@ -227,7 +227,8 @@ def test_what_is_told_again_after_a_crash_of_its_source_is_not_late() -> None:
 
 def marks(made: Sequence[Result]) -> dict[int, list[tuple[str, int]]]:
     """Return the deployments told by minute."""
-    return {(key[1] - T0) // MINUTE_MS: result.deployments for key, result in last(made).items() if result.deployments}
+    marked = [result for result in last(made).values() if result.deployments and result.scale == 1]
+    return {(result.window_start - T0) // MINUTE_MS: result.deployments for result in marked}
 
 
 def test_the_first_event_of_a_new_version_is_a_mark_in_its_window() -> None:
