@@ -27,7 +27,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 N_CACHED = 4
-"""Layouts and rules a model keeps: those of the versions in force, before and after a change."""
+"""Layouts a model keeps, and pairs of baseline and monitor: those in force before and after a change."""
 
 UNREADABLE = (msgspec.DecodeError, CorruptError, IncompatibleBaseline, UnicodeDecodeError, RecursionError)
 
@@ -143,8 +143,12 @@ class Catalogue:
         self._mappings.clear()
         known.eras = None
         known.pairs = {key: pair for key, pair in known.pairs.items() if key[1] != version}
-        mine = {baseline.baseline_id for baseline in self._baselines.values() if baseline.model == monitor.model}
+        mine = {baseline_id for baseline_id, _ in self._rules if self._of(baseline_id) in (None, monitor.model)}
         self._drop_rules(lambda key: key[1] == version and key[0] in mine)
+
+    def _of(self, baseline_id: str) -> str | None:
+        baseline = self._baselines.get(baseline_id)
+        return None if baseline is None else baseline.model
 
     def _drop_rules(self, stale: Callable[[tuple[str, int]], bool]) -> None:
         for key in [key for key in self._rules if stale(key)]:
