@@ -69,7 +69,7 @@ class RoleApp(private.CrashOnlyApp):
 
     def leave_crashed(self, reason: BaseException) -> None:
         """Leave: the consumer, the web server or a task of Faust's has failed."""
-        leave(f"{type(reason).__name__}: {reason}")
+        leave(f"{type(reason).__name__}: {reason}{_suspicion(self)}")
 
     async def on_start(self) -> None:
         """Start the outbox and the watchdog, which must run before the first assignment."""
@@ -177,6 +177,12 @@ def _consume(agent: Agent) -> Any:
     return consume
 
 
+def _suspicion(app: RoleApp) -> str:
+    """Name what else may be behind a failure of a static member."""
+    name = app.role_settings.group_instance_id
+    return f" (or another live worker has the same DRIFTGAUGE_GROUP_INSTANCE_ID, {name!r})" if name else ""
+
+
 async def _restore(app: RoleApp, **_: Any) -> None:
     """Take over what was assigned: here heartbeats run, and Faust seeks to the commits afterwards."""
     private.shorten_fetch_wait(app)
@@ -187,7 +193,7 @@ async def _restore(app: RoleApp, **_: Any) -> None:
             await agent.restore(tp.partition for tp in assigned if tp.topic == agent.topic)
     except Exception as error:
         log.exception("restoring")
-        leave(f"restoring failed: {type(error).__name__}: {error}")
+        leave(f"restoring failed: {type(error).__name__}: {error}{_suspicion(app)}")
     app.ready = True
 
 

@@ -40,7 +40,7 @@ class Workers:
         worker.send_signal(number)
         return worker.wait(30)
 
-    def until(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
+    def until(self, condition: Callable[[], object], timeout_s: float = 180.0) -> None:
         """Keep the workers running until something is true."""
 
         def met() -> bool:
