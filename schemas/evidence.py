@@ -86,6 +86,15 @@ class Partial(msgspec.Struct, frozen=True, tag="p"):
     packed: Packed | None = None
 
 
+class Started(msgspec.Struct, frozen=True, tag="s"):
+    """Says to every partition of the evidence that a source has told which models its first records are of.
+
+    Before all sources have, the judge would not know whom to wait for.
+    """
+
+    source: str
+
+
 class Tick(msgspec.Struct, frozen=True, tag="t"):
     """The judge's clock, written as a record."""
 
@@ -108,7 +117,7 @@ class Apply(msgspec.Struct, frozen=True, tag="m"):
     by: str = ""
 
 
-Evidence = Partial | Tick | Promote | Apply
+Evidence = Partial | Started | Tick | Promote | Apply
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Evidence)

@@ -48,6 +48,7 @@ async def made(settings: Settings) -> Reference:
 async def judged(settings: Settings, catalogue: Catalogue) -> list[Alert]:
     """Return the alert states that follow from the evidence as it stands in its topic."""
     n_partitions, metrics = planned(settings), Silent()
+    sources = [f"{topics.EVENTS.name}/{partition}" for partition in range(n_partitions[topics.EVENTS.name])]
     judges: dict[int, JudgeStage] = {}
     found: list[Alert] = []
     async for turn in records_between(settings, topics.EVIDENCE.name, None, None):
@@ -55,7 +56,7 @@ async def judged(settings: Settings, catalogue: Catalogue) -> list[Alert]:
             partition = records[0].partition
             if partition not in judges:
                 out = Originating(topics.EVIDENCE.name, partition, n_partitions)
-                judges[partition] = JudgeStage(catalogue, out, metrics, lambda: 0)
+                judges[partition] = JudgeStage(catalogue, out, metrics, lambda: 0, sources=sources)
             outputs = judges[partition].update(records)
             found += [alerts.decode(o.value) for o in outputs if o.topic == topics.ALERTS.name and o.value]
     return found

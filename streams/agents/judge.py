@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -23,6 +23,7 @@ PARTITION_SEGMENT = "partition"
 
 class _PartitionState(msgspec.Struct):
     after_loss: bool = False
+    started: list[str] = []
 
 
 _decode_partition = msgspec.msgpack.Decoder(_PartitionState).decode
@@ -44,6 +45,8 @@ class JudgeStage:
     ----------
     clock
         Gives `produced_at` in epoch milliseconds; nothing else depends on it.
+    sources
+        Nothing is judged before each of these has said which models its first records are of.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class JudgeStage:
         clock: Callable[[], int],
         *,
         run_id: str = "live",
+        sources: Iterable[str] = (),
     ) -> None:
         self._catalogue, self._out, self._metrics, self._clock = catalogue, originating, metrics, clock
         self._run_id = run_id
@@ -61,6 +65,7 @@ class JudgeStage:
         self.before_change: Callable[[str], None] = unwatched
         self._decoded: dict[int, evidence.Evidence] = {}
         self._after_loss, self._changes = False, 0
+        self._sources, self._started = frozenset(sources), set[str]()
 
     def update(self, records: Sequence[Record]) -> list[Output]:
         """Take evidence record by record: what is emitted is a function of the record's offset."""
@@ -83,6 +88,8 @@ class JudgeStage:
     def _taken(self, offset: int, message: evidence.Evidence) -> list[Output]:
         if isinstance(message, evidence.Tick):
             return []
+        if isinstance(message, evidence.Started):
+            return self._begun(offset, message.source)
         self.before_change(f"model/{message.model}")
         judge = self._judge(message.model)
         if isinstance(message, evidence.Promote | evidence.Apply):
@@ -93,8 +100,27 @@ class JudgeStage:
             )
             return [] if made is None else [made]
         late = judge.n_late_after_final
-        outputs = [self._published(offset, made) for made in judge.add(message)]
+        outputs = [self._published(offset, made) for made in judge.add(message, wait=self._waits)]
         self._metrics.late_after_final(judge.n_late_after_final - late)
+        return outputs
+
+    @property
+    def _waits(self) -> bool:
+        return not self._sources <= self._started
+
+    def _begun(self, offset: int, source: str) -> list[Output]:
+        """Take note of a source; with the last one that was waited for, judge what is due."""
+        if source in self._started:
+            return []
+        self.before_change(PARTITION_SEGMENT)
+        waited = self._waits
+        self._started.add(source)
+        self._changes += 1
+        outputs: list[Output] = []
+        if waited and not self._waits:
+            for model, judge in self._models.items():
+                self.before_change(f"model/{model}")
+                outputs += [self._published(offset, made) for made in judge.advance()]
         return outputs
 
     def _promoted(self, offset: int, message: evidence.Promote) -> Output | None:
@@ -199,13 +225,14 @@ class JudgeStage:
     def encode(self, segment: str) -> bytes:
         """Return a segment's bytes."""
         if segment == PARTITION_SEGMENT:
-            return msgspec.msgpack.encode(_PartitionState(self._after_loss))
+            return msgspec.msgpack.encode(_PartitionState(self._after_loss, sorted(self._started)))
         return self._models[segment.removeprefix("model/")].encode()
 
     def restore(self, segments: Mapping[str, bytes]) -> None:
         """Take a snapshot's segments."""
         for segment, data in segments.items():
             if segment == PARTITION_SEGMENT:
-                self._after_loss = _decode_partition(data).after_loss
+                state = _decode_partition(data)
+                self._after_loss, self._started = state.after_loss, set(state.started)
             else:
                 self._judge(segment.removeprefix("model/")).restore(data)

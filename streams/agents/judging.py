@@ -81,8 +81,8 @@ class ModelJudge:
         self.changes += 1
         self._state.losses.lose(self._state.sources, self._state.joint)
 
-    def add(self, partial: Partial) -> Iterator[Result | Alert]:
-        """Take one partial; yield the results and alerts it leads to.
+    def add(self, partial: Partial, *, wait: bool = False) -> Iterator[Result | Alert]:
+        """Take one partial; yield the results and alerts it leads to, none while others are to `wait` for.
 
         To be pulled to its end before anything else is asked of the judge.
         """
@@ -100,7 +100,14 @@ class ModelJudge:
                 for key, window in list(self._windows.around(slice_, span.from_ms, span.to_ms + 1)):
                     if span.touches(key[1], window.end, window.closes):
                         self._retell(key)
-        yield from self._advance(changed)
+        if not wait:
+            yield from self._advance(changed)
+
+    def advance(self) -> Iterator[Result | Alert]:
+        """Judge what is due, now that nothing is waited for; to be pulled to its end as well."""
+        self.changes += 1
+        if self._state.sources:
+            yield from self._advance([])
 
     def finish(self) -> Iterator[Result | Alert]:
         """Judge every window that has rows: a replay has come to its end, nothing will follow."""

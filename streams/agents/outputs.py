@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from schemas import topics
 from schemas.codec import ORIGIN_HEADER, Origin, partition_of
@@ -45,6 +45,11 @@ class Originating:
         self._ordinal += 1
         partition = partition_of(key, self._n_partitions[topic])
         return Output(topic, partition, key.encode(), value, (*headers, (ORIGIN_HEADER, origin.encode())))
+
+    def to_all(self, offset: int, topic: str, key: str, value: bytes) -> Iterator[Output]:
+        """Yield the next outputs of the record at `offset`: one for each partition of the topic."""
+        for partition in range(self._n_partitions[topic]):
+            yield self.output(offset, topic, key, value)._replace(partition=partition)
 
 
 def origin_of(record: Record) -> Origin | None:

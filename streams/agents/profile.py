@@ -79,6 +79,7 @@ class _PartitionState(msgspec.Struct):
     record_time: int
     position: int = 0
     lost_until: int = -1
+    started: bool = False
 
 
 _decode_partition = msgspec.msgpack.Decoder(_PartitionState).decode
@@ -134,6 +135,7 @@ class ProfileStage:
         self._record_time = -1
         self._position = 0
         self._lost_until = -1
+        self._started = False
 
     def _empty(self, model: str) -> ModelCounts:
         return ModelCounts(self._source, model, self._catalogue, max_versions=self._limits.versions)
@@ -289,6 +291,8 @@ class ProfileStage:
     def flush(self, now_ms: int, *, caught_up: bool) -> Iterator[Output]:
         """Yield what the judge has not been told yet, of the models of which there is something to tell."""
         passed = max(now_ms, self._record_time) if caught_up else self._record_time
+        if not self._started and (caught_up or self._position):
+            yield from self._start()
         for _ in range(MAX_OVERDUE):
             if (model := self._gathered.overdue(passed - MAX_WAITING_MS)) is None:
                 break
@@ -299,6 +303,14 @@ class ProfileStage:
                 yield self._evidence(partial)
             self._models.done(model)
             self._due.told(model)
+
+    def _start(self) -> Iterator[Output]:
+        """Yield that the models of the first records are announced, or that there are no records yet."""
+        self.before_change(PARTITION_SEGMENT)
+        self._started = True
+        self._changes += 1
+        message = evidence.encode(evidence.Started(self._source))
+        yield from self._out.to_all(max(0, self._position - 1), topics.EVIDENCE.name, self._source, message)
 
     def _evidence(self, partial: evidence.Partial) -> Output:
         offset = max(0, partial.position - 1)
@@ -360,7 +372,7 @@ class ProfileStage:
         """Return a segment's bytes."""
         if segment == PARTITION_SEGMENT:
             counting = sorted(self._counting)
-            state = _PartitionState(counting, self._record_time, self._position, self._lost_until)
+            state = _PartitionState(counting, self._record_time, self._position, self._lost_until, self._started)
             return msgspec.msgpack.encode(state)
         if segment == DECODER_SEGMENT:
             return self._decoder.encode()
@@ -372,7 +384,7 @@ class ProfileStage:
         """Take a snapshot's segments."""
         state = _decode_partition(segments[PARTITION_SEGMENT])
         self._counting, self._record_time = set(state.counting), state.record_time
-        self._position, self._lost_until = state.position, state.lost_until
+        self._position, self._lost_until, self._started = state.position, state.lost_until, state.started
         for name, data in segments.items():
             if name.startswith(MODEL):
                 self._models.restore(name.removeprefix(MODEL), data)

@@ -39,6 +39,9 @@ def build(settings: Settings) -> RoleApp:
         gather_bytes=EMBEDDED_GATHER_BYTES if settings.embedded else DEFAULT_LIMITS.gather_bytes,
     )
 
+    profiled = [topics.EVENTS.name, *mapped]
+    sources = [f"{topic}/{partition}" for topic in profiled for partition in range(parts.n_partitions[topic])]
+
     def profile(topic: str, decoder: Callable[[], Decoder] | None = None) -> Callable[[int, int], ProfileStage]:
         def make(partition: int, log_end: int) -> ProfileStage:
             return ProfileStage(
@@ -58,7 +61,7 @@ def build(settings: Settings) -> RoleApp:
 
     def judge(partition: int, _log_end: int) -> JudgeStage:
         out = parts.originating(topics.EVIDENCE.name, partition)
-        return JudgeStage(catalogue, out, metrics, lambda: int(time.time() * 1000))
+        return JudgeStage(catalogue, out, metrics, lambda: int(time.time() * 1000), sources=sources)
 
     def learn(partition: int, _log_end: int) -> LearnStage:
         source = f"{topics.LEARNING.name}/{partition}"

@@ -90,9 +90,9 @@ class Stage:
         for output in self.outputs:
             if output.topic == topics.EVIDENCE.name and output.value is not None:
                 message = evidence.decode(output.value)
-                assert isinstance(message, evidence.Partial)
-                for counts in message.windows:
-                    newest[message.model, counts.version, counts.window_start, counts.part] = message.model, counts
+                if isinstance(message, evidence.Partial):
+                    for counts in message.windows:
+                        newest[message.model, counts.version, counts.window_start, counts.part] = message.model, counts
         yield from newest.values()
 
 
