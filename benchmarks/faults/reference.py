@@ -38,7 +38,7 @@ async def made(settings: Settings) -> Reference:
     catalogue = await read_catalogue(settings)
     run = Replay(catalogue, "reference")
     outcome: list[Result | Alert] = []
-    async for turn in records_between(settings, topics.EVENTS.name, None, None):
+    async for turn in records_between(settings, [topics.EVENTS.name], None, None):
         for records in turn:
             outcome += run.add(records)
         outcome += run.judge()
@@ -51,7 +51,7 @@ async def judged(settings: Settings, catalogue: Catalogue) -> list[Alert]:
     sources = [f"{topics.EVENTS.name}/{partition}" for partition in range(n_partitions[topics.EVENTS.name])]
     judges: dict[int, JudgeStage] = {}
     found: list[Alert] = []
-    async for turn in records_between(settings, topics.EVIDENCE.name, None, None):
+    async for turn in records_between(settings, [topics.EVIDENCE.name], None, None):
         for records in turn:
             partition = records[0].partition
             if partition not in judges:
