@@ -164,6 +164,7 @@ class Line:
         """Read everything; then time passes until every source is idle and every window sealed."""
         for partition in range(len(self.events)):
             self.poll(partition)
+        self.flush()  # what was read last is told before time passes
         self.now = max([self.now, *(r.timestamp for log in self.events for r in log)]) + 1_000 * DAY_MS
         self.flush()
 

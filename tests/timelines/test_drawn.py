@@ -17,7 +17,7 @@ DRAWINGS = {
     "rows out of order count in their own window": """
         p0:     rr1rr2rr
         judged: .0.13.46
-        again:  .....3..
+        again:  ......3.
         sealed: ...0..3.
         sealed: ...1..4.
         rows:   12.21.11
