@@ -91,7 +91,10 @@ class Line:
         return LearnStage(f"{LEARNING}/0", self.catalogue, Originating(LEARNING, 0, ONE), self.metrics)
 
     def _judging(self) -> JudgeStage:
-        return JudgeStage(self.catalogue, Originating(EVIDENCE, 0, ONE), self.metrics, lambda: self.now)
+        sources = [f"{EVENTS}/{partition}" for partition in range(len(self.events))]
+        return JudgeStage(
+            self.catalogue, Originating(EVIDENCE, 0, ONE), self.metrics, lambda: self.now, sources=sources
+        )
 
     def produce(self, partition: int, times: Sequence[int], record_time: int) -> None:
         """Append one record of rows with these event times."""

@@ -138,11 +138,6 @@ def test_a_backlog_of_days_ends_as_if_it_had_been_read_live() -> None:
     assert not any(behind.found["judged"][: len(steady)])
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the judge waits for sources it knows: a backlog of one worker's partitions is judged, and dropped, before "
-    "another worker has told of its own for the first time; what that one counts is then late after final",
-)
 def test_a_backlog_waits_for_partitions_that_were_never_heard() -> None:
     drawn = Drawn("""
         p0:     RRRRRRRRRRRR<.
