@@ -62,15 +62,30 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark every test that uses Apache Kafka, so that ``-m 'not kafka'`` leaves it out.
 
-    A run over everything on a person's machine leaves out the scenarios, loudly.
+    A run over everything leaves out what takes long, and says how many tests that is.
     """
     everything = config.args_source == pytest.Config.ArgsSource.TESTPATHS
-    left_out = everything and not STRICT and os.environ.get("SCENARIOS") != "1"
     for item in items:
         if {"kafka", "secured"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
-        if left_out and item.get_closest_marker("scenario"):
-            item.add_marker(pytest.mark.skip(reason="takes half a minute and more; SCENARIOS=1 make test runs it"))
+    left_out = [item for item in items if everything and _takes_long(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _takes_long(item: pytest.Item) -> bool:
+    """Tell whether a test runs only when asked for.
+
+    Scenarios are half-minute kills of whole workers: SCENARIOS=1 runs them, and a strict run those on the real
+    broker. Tests of several minutes that vary others run with LONG=1.
+    """
+    if item.get_closest_marker("long"):
+        return os.environ.get("LONG") != "1"
+    if not item.get_closest_marker("scenario") or os.environ.get("SCENARIOS") == "1":
+        return False
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return not STRICT or parameters.get("cluster") == "embedded"
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:

@@ -50,7 +50,7 @@ def kafka_possible(tmp_path: Path) -> None:
 @pytest.mark.timeout(WITHIN_S + 400)
 @pytest.mark.usefixtures("kafka_possible")
 def test_faults_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
-    arguments = ["--seed", str(FIRST_SEED), "--seeds", "3", "--within", str(WITHIN_S)]
+    arguments = ["--seed", str(FIRST_SEED), "--seeds", "2", "--within", str(WITHIN_S)]
     for kind in VERSIONS:
         arguments += ["--without", kind]
     code, figures, printed = run(tmp_path, *arguments)
@@ -65,7 +65,11 @@ def test_faults_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("kafka_possible")
 @pytest.mark.parametrize(
-    ("defect", "figure"), [("drops_outputs", "verdicts_different"), ("counts_again", "rows_double")]
+    ("defect", "figure"),
+    [
+        ("counts_again", "rows_double"),
+        pytest.param("drops_outputs", "verdicts_different", marks=pytest.mark.long),
+    ],
 )
 def test_a_broken_engine_is_caught(tmp_path: Path, defect: str, figure: str) -> None:
     schedule = tmp_path / "schedule.json"

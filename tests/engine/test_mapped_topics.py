@@ -138,7 +138,15 @@ def test_mapped_topics_are_judged_as_a_replay_of_them_is(cluster: Cluster) -> No
 
 @pytest.mark.scenario
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("point", ["after_outputs", "between_chunks", "after_snapshot", "after_commit"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param("after_outputs", marks=pytest.mark.long),
+        pytest.param("between_chunks", marks=pytest.mark.long),
+        "after_snapshot",
+        "after_commit",
+    ],
+)
 def test_a_killed_worker_changes_nothing_about_mapped_topics(kafka_cluster: Cluster, point: str) -> None:
     cluster = kafka_cluster
     prepared(cluster)

@@ -102,7 +102,7 @@ def test_a_named_worker_that_is_killed_goes_on_where_it_was(kafka_cluster: Clust
     assert cluster.stop(worker) == 0
 
 
-@pytest.mark.scenario
+@pytest.mark.long
 @pytest.mark.kafka
 def test_two_workers_of_one_name_do_not_go_on_for_ever(kafka_cluster: Cluster) -> None:
     cluster = kafka_cluster

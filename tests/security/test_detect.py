@@ -78,7 +78,7 @@ def test_detect_is_exact_behind_tls_and_scram(secured_cluster: Cluster) -> None:
     _no_secret(cluster)
 
 
-@pytest.mark.scenario
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_each_worker_comes_in_another_way_and_takes_over_where_the_last_left(secured_cluster: Cluster) -> None:
     cluster, broker = secured_cluster, secured_cluster.broker

@@ -133,7 +133,9 @@ def test_the_doctor_names_what_one_role_may_not_do(broker: SecuredKafka, run: Ru
 
 @pytest.mark.scenario
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("taken", ["group", "input", "output"])
+@pytest.mark.parametrize(
+    "taken", ["input", pytest.param("group", marks=pytest.mark.long), pytest.param("output", marks=pytest.mark.long)]
+)
 def test_a_right_taken_from_a_running_role_ends_it(tmp_path: Path, taken: str) -> None:
     folder = tmp_path / "kafka"
     folder.mkdir()
