@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from river import __version__ as river_version  # type: ignore[attr-defined]  # River does not list it
-from river.drift import ADWIN
+from river._river_rust.drift import AdaptiveWindowing  # what its ADWIN wraps; the rest of River takes 2 s to import
 
 from detectors.blocks import SCALE
 from detectors.errors import IncompatibleState
@@ -18,6 +18,8 @@ from schemas.baselines import FeatureBaseline
 
 DELTA = 0.002
 CLOCK = 2
+MAX_BUCKETS, MIN_WINDOW_LENGTH, GRACE_PERIOD = 5, 5, 10
+"""River's defaults."""
 MIN_CHANGE_SD = {"default": 0.125, "high": 0.0625, "strict": 0.125}
 FORMAT = 1
 MAX_STATE_BYTES = 65_536
@@ -57,8 +59,8 @@ _decode = msgspec.msgpack.Decoder(_Snapshot).decode
 _decode_body = msgspec.msgpack.Decoder(_Body).decode
 
 
-def _adwin() -> ADWIN:
-    return ADWIN(delta=DELTA, clock=CLOCK)  # type: ignore[no-untyped-call]  # River has no types here
+def _adwin() -> AdaptiveWindowing:
+    return AdaptiveWindowing(DELTA, CLOCK, MAX_BUCKETS, MIN_WINDOW_LENGTH, GRACE_PERIOD)
 
 
 class ChangeDetector:
@@ -95,9 +97,8 @@ class ChangeDetector:
     def update(self, time_ms: int, value: int) -> None:
         """Add one block mean as `BlockMeans.add` returns it."""
         if self.drift_detected:
-            self._recent, self._n_old, self._sum_old = [], 0, 0
-        self._adwin.update(value / SCALE)  # type: ignore[no-untyped-call]  # River has no types here
-        self.drift_detected = self._adwin.drift_detected
+            self._adwin, self._recent, self._n_old, self._sum_old = _adwin(), [], 0, 0
+        self.drift_detected = self._adwin.update(value / SCALE)
         self._keep([value])
         self.change = self._changed(time_ms) if self.drift_detected else None
 
@@ -116,9 +117,9 @@ class ChangeDetector:
             if self.drift_detected:
                 self._adwin, self._recent, self._n_old, self._sum_old = _adwin(), [], 0, 0
             # River's own update, up to the first change, without Python code for each value
-            flags = map(self._adwin._helper.update, islice(means, begin, None))
+            flags = map(self._adwin.update, islice(means, begin, None))
             end = next(compress(count(begin + 1), flags), 0)
-            self.drift_detected = self._adwin._drift_detected = end > 0
+            self.drift_detected = end > 0
             self._keep(values[begin : end or len(means)].tolist())
             self.change = None
             begin = end or len(means)
@@ -165,7 +166,7 @@ class ChangeDetector:
 
     def snapshot(self) -> bytes:
         """Return the state, readable by `restore` under the same configuration and River version."""
-        adwin: bytes = self._adwin._helper.__getstate__()
+        adwin: bytes = self._adwin.__getstate__()
         recent = np.array(self._recent, "<i2").tobytes()
         body = _encode(_Body(self.drift_detected, adwin, recent, self._n_old, self._sum_old))
         return _encode(_Snapshot(FORMAT, river_version, self._fingerprint, crc32(body), body))
@@ -194,12 +195,11 @@ class ChangeDetector:
         body = _decode_body(snapshot.body)
         fresh = _adwin()
         try:
-            fresh._helper.__setstate__(body.adwin)
+            fresh.__setstate__(body.adwin)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # River's Rust part raises PanicException, which is no Exception
             raise IncompatibleState(f"River refuses the detector snapshot: {error}") from error
-        fresh._drift_detected = body.drift_detected
         self._adwin, self.drift_detected, self.change = fresh, body.drift_detected, None
         self._recent = np.frombuffer(body.recent, "<i2").tolist()
         self._n_old, self._sum_old = body.n_old, body.sum_old
