@@ -15,7 +15,7 @@ import yaml
 from schemas.columns import Batch
 from schemas.leaves import Leaf
 from schemas.mapped import MappedDecoder
-from schemas.proposal import Proposal, propose
+from schemas.proposal import Guess, Proposal, propose
 from schemas.records import Record
 from schemas.sources import Mapping, readable
 from streams.catalogue import FOREVER
@@ -201,7 +201,7 @@ def _plain(proposal: Proposal, model: str | None, decoded: _Decoded, show_values
     return {
         "model": model,
         "source": None if proposal.source is None else plain_source(proposal.source),
-        "guesses": [guess._asdict() for guess in proposal.guesses],
+        "guesses": [dict(zip(Guess._fields, guess, strict=True)) for guess in proposal.guesses],
         "undecided": proposal.undecided,
         "fields": [
             {

@@ -11,11 +11,12 @@ from schemas import topics
 from schemas.dead import KEPT, read_dead
 from schemas.monitors import FeatureMonitor, Monitor
 from schemas.records import PlainRecord
+from streams.catalogue import Catalogue
 from streams.embedded.clickhouse import EmbeddedClickHouse
 from streams.engine import preflight
 from streams.engine.agent import StatefulAgent
 from streams.engine.outbox import Output
-from streams.roles import detect
+from streams.roles import detect, mapped
 from streams.roles import parts as parts_module
 from streams.roles.parts import Parts
 from streams.settings import Settings
@@ -42,7 +43,12 @@ def _kept(output: Output) -> bool:
 @pytest.fixture
 def unconnected(monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Let roles be put together without a broker: all topics are there, and nothing is sent."""
-    monkeypatch.setattr(preflight, "check", lambda settings, _needed: preflight.planned(settings))
+    monkeypatch.setattr(preflight, "check_role", lambda _role, settings: preflight.planned(settings))
+
+    async def no_monitors(_settings: Settings) -> Catalogue:
+        return Catalogue()
+
+    monkeypatch.setattr(mapped, "read_monitors", no_monitors)
     monkeypatch.setattr(parts_module, "Outbox", lambda _settings, _leave: None)
     return Settings()
 
