@@ -100,4 +100,4 @@ def test_restarts_of_a_worker_that_ends_soon_come_ever_later(tmp_path: Path, cap
 def test_a_wrong_call_says_what_is_right(arguments: list[str], words: str) -> None:
     made = CliRunner().invoke(app, arguments)
     assert made.exit_code == 2
-    assert words in made.output
+    assert words in " ".join(made.output.replace("│", "").split())  # a narrow screen breaks the line anywhere

@@ -14,6 +14,8 @@ from tests.engine.running import DIED, Cluster, eventually_equal, expected, newe
 
 MODELS = ("alpha", "beta")
 DETECT_POINTS = ("after_outputs", "between_chunks", "after_snapshot", "after_commit", "during_restore")
+VARIED = ("after_outputs", "between_chunks")
+"""Points that differ from the one after them only in what is repeated."""
 
 
 def _dead_positions(cluster: Cluster) -> list[tuple[int, int]]:
@@ -37,7 +39,9 @@ def test_live_results_equal_a_replay_of_the_same_offsets(cluster: Cluster) -> No
 
 
 @pytest.mark.scenario
-@pytest.mark.parametrize("point", DETECT_POINTS)
+@pytest.mark.parametrize(
+    "point", [pytest.param(point, marks=pytest.mark.long) if point in VARIED else point for point in DETECT_POINTS]
+)
 def test_a_killed_detect_changes_nothing(cluster: Cluster, point: str) -> None:
     cluster.publish_baselines(MODELS)
     messages = traffic.messages(MODELS, n_partitions=2, minutes=12)

@@ -138,7 +138,7 @@ def _sources(cluster: Cluster) -> set[str]:
     return {m.source for m in messages if isinstance(m, evidence.Partial) and any(w.rows for w in m.windows)}
 
 
-@pytest.mark.parametrize("point", ["after_commit", "after_snapshot"])
+@pytest.mark.parametrize("point", ["after_snapshot", pytest.param("after_commit", marks=pytest.mark.long)])
 def test_kills_around_the_hand_over_count_no_row_twice(cluster: Cluster, point: str) -> None:
     cluster.publish_monitor(Monitor(model=MODEL, learn_rows=2_000, idle_s=3.0))
     traffic = Traffic()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from schemas import topics
 from schemas.dead import DeadLetter, read_dead
 from schemas.monitors import FeatureMonitor, Monitor
@@ -64,6 +66,7 @@ def test_a_poisonous_record_is_a_dead_letter_at_the_third_attempt(embedded_clust
     assert cluster.stop(worker) == 0
 
 
+@pytest.mark.long
 def test_two_poisonous_records_cost_two_records(embedded_cluster: Callable[..., Cluster]) -> None:
     cluster = embedded_cluster()
     cluster.publish_baselines(MODELS)
