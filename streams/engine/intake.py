@@ -97,18 +97,18 @@ class Intake:
             if not self._owner.owns(partition, held):
                 return None
             fresh = [record for record in records if record.offset >= held.position]
-            n_skipped, n_ready = len(records) - len(fresh), 0
+            n_skipped, n_ready, n_taken = len(records) - len(fresh), 0, 0
             try:
                 if fresh:
                     await self._check_gap(partition, held, fresh[0].offset)
                     n_ready = held.stage.ready(fresh)
                 if n_ready:
-                    await self._taken(partition, held, fresh[:n_ready])
+                    n_taken = await self._taken(partition, held, fresh[:n_ready])
             except Exception as error:  # whatever it is, the state can no longer be trusted
                 where = f"{self._owner.topic}/{partition} after {held.committed}"
                 log.exception("%s: %s", self._owner.name, where, extra=self._place(partition, held.position))
                 self._owner.leave(f"{self._owner.name} failed on {where}: {type(error).__name__}: {error}")
-            return n_skipped + n_ready
+            return n_skipped + n_taken
 
     def _place(self, partition: int, offset: int) -> dict[str, str | int]:
         return {"agent": self._owner.name, "topic": self._owner.topic, "partition": partition, "offset": offset}
@@ -127,12 +127,19 @@ class Intake:
                 held.stage.lost(n_records)
                 held.move(first)
 
-    async def _taken(self, partition: int, held: Held, records: Sequence[Record]) -> None:
+    async def _taken(self, partition: int, held: Held, records: Sequence[Record]) -> int:
+        """Apply records up to one that has failed twice, which is left out; return how many are done.
+
+        What follows it waits for a checkpoint: were it to fail as well, the first would be found anew.
+        """
+        n_done = 0
         for part in held.parts(records):
+            n_done += len(part)
             if held.is_culprit(part):
                 self._skip(held, part[0])
-            else:
-                await self._apply(partition, held, part)
+                break
+            await self._apply(partition, held, part)
+        return n_done
 
     def _skip(self, held: Held, record: Record) -> None:
         where = f"{record.topic}/{record.partition}@{record.offset}"
