@@ -7,24 +7,22 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.broker import own_kafka
 from benchmarks.faults import broken
 from benchmarks.faults.compare import Found
 from benchmarks.faults.run import Seed
 from benchmarks.faults.schedule import KINDS, SESSION_S, Schedule, draw, read, without, words, write
 from streams.embedded.clickhouse import EmbeddedClickHouse
-from tests.brokers import start_kafka
 from tests.kafka.server import version
 
 SHORT, LONG = (4, 1.0), (20, 1.5)
@@ -98,19 +96,13 @@ def one(schedule: Schedule, folder: Path, program: list[str] | None) -> Found:
     def say(text: str) -> None:
         console.print(f"  {time.monotonic() - begun:6.1f}  {text}", markup=False)
 
-    with tempfile.TemporaryDirectory(prefix="driftgauge-faults-") as scratch:
+    with own_kafka() as (kafka, scratch):
         try:
-            kafka = start_kafka(Path(scratch))
-        except (pytest.skip.Exception, pytest.fail.Exception) as missing:
-            sys.exit(f"no broker to measure with: {missing}")
-        try:
-            with EmbeddedClickHouse(Path(scratch) / "store") as store:
+            with EmbeddedClickHouse(scratch / "store") as store:
                 found = Seed(kafka, store.url, folder, schedule, say, program).run()
         except Exception as error:
             console.print_exception()
             found = Found({"failed": 1}, [f"the run itself failed: {type(error).__name__}: {error}"])
-        finally:
-            kafka.close()
     n_rows, n_windows = found.figures.get("rows", 0), found.figures.get("windows", 0)
     (folder / "found.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     wrong = ", ".join(failures(found)) or "nothing"

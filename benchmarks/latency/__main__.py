@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-import tempfile
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.broker import own_kafka
 from benchmarks.latency.line import Line
 from benchmarks.latency.logging import NOWHERE, log_ms, percentile
 from benchmarks.latency.traffic import MODELS, SPEED
-from benchmarks.throughput.watched import BenchmarkError
 from detectors.windows import MINUTE_MS
 from streams.embedded.clickhouse import EmbeddedClickHouse
-from tests.brokers import start_kafka
 from tests.kafka.server import version
 
 SHORT_S, LONG_S = 60.0, 300.0
@@ -42,18 +38,8 @@ def main() -> None:
     arguments = parser.parse_args()
     seconds = arguments.seconds or (LONG_S if os.environ.get("LONG") == "1" else SHORT_S)
     started = figures.now()
-    with tempfile.TemporaryDirectory(prefix="driftgauge-latency-") as scratch:
-        folder = Path(scratch)
-        try:
-            kafka = start_kafka(folder)
-        except (pytest.skip.Exception, pytest.fail.Exception) as missing:
-            sys.exit(f"no broker to measure with: {missing}")
-        try:
-            found = measure(kafka.bootstrap_servers, folder, arguments.logs or folder, seconds, arguments.backlog)
-        except BenchmarkError as error:
-            sys.exit(f"error: {error}")
-        finally:
-            kafka.close()
+    with own_kafka() as (kafka, folder):
+        found = measure(kafka.bootstrap_servers, folder, arguments.logs or folder, seconds, arguments.backlog)
     console.print(table(found))
     rounded = {name: round(value, 4) for name, value in found.items()}
     path = figures.write("latency", rounded, started=started, measured_on=figures.versions(kafka=version()))

@@ -18,7 +18,7 @@ from benchmarks.faults.outside import identities
 from benchmarks.latency.heard import Heard
 from benchmarks.latency.traffic import MODELS, SPEED, Traffic, baselines, monitors
 from benchmarks.throughput.watched import BenchmarkError, Watched, free_page
-from detectors.windows import MINUTE_MS
+from detectors.windows import DAY_MS, MINUTE_MS
 from streams.catalogue import monitor_record, records_of
 from streams.engine import preflight
 from streams.engine.control import publish
@@ -28,7 +28,6 @@ from tests.sinks.slack_server import slack_server
 
 N_PARTITIONS = 4
 ROWS_TOTAL = r"driftgauge_rows_total\{[^}]*\} (\S+)"
-DAY_MS = 86_400_000
 READY_S = 120.0
 SETTLE_S = 60.0
 MARGIN_S = 2.0

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-import tempfile
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.broker import own_kafka
 from benchmarks.scale.run import LONG, SHORT, Figures, measure
-from benchmarks.throughput.watched import BenchmarkError
-from tests.brokers import start_kafka
 from tests.kafka.server import version
 
 console = Console()
@@ -35,20 +31,11 @@ def main() -> None:
     found: Figures = {}
     for name in arguments.fleet or sizes:
         size = sizes[name]._replace(models=arguments.models) if arguments.models else sizes[name]
-        with tempfile.TemporaryDirectory(prefix="driftgauge-bench-") as folder:
-            try:
-                kafka = start_kafka(Path(folder))
-            except (pytest.skip.Exception, pytest.fail.Exception) as missing:
-                sys.exit(f"no broker to measure with: {missing}")
-            try:
-                logs = arguments.logs or Path(folder)
-                logs.mkdir(parents=True, exist_ok=True)
-                with console.status(f"{name}: {size.models} models of {size.features} features"):
-                    fleet = measure(kafka.bootstrap_servers, logs, name, size)
-            except BenchmarkError as error:
-                sys.exit(f"error: {error}")
-            finally:
-                kafka.close()
+        with own_kafka() as (kafka, folder):
+            logs = arguments.logs or folder
+            logs.mkdir(parents=True, exist_ok=True)
+            with console.status(f"{name}: {size.models} models of {size.features} features"):
+                fleet = measure(kafka.bootstrap_servers, logs, name, size)
         found |= {f"{name}_{figure}": round(value, 3) for figure, value in fleet.items()}
     console.print(table(found, list(arguments.fleet or sizes)))
     path = figures.write("scale", found, started=started, measured_on=figures.versions(kafka=version()))

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.broker import own_kafka
 from benchmarks.throughput.run import LONG, SHORT, Figures, Size, measure
 from benchmarks.throughput.traffic import ENCODINGS, Encoding
-from benchmarks.throughput.watched import BenchmarkError
-from tests.brokers import start_kafka
 from tests.kafka.server import version
 
 TARGETS: dict[Encoding, int] = {"arrow": 700_000, "columns": 350_000, "single": 120_000}
@@ -64,22 +60,13 @@ def main() -> None:
     size = scaled(LONG if os.environ.get("LONG") == "1" else SHORT, arguments.scale, arguments.repeats)
     encodings = arguments.encoding or ENCODINGS
     started = figures.now()
-    with tempfile.TemporaryDirectory(prefix="driftgauge-bench-") as folder:
-        try:
-            kafka = start_kafka(Path(folder))
-        except (pytest.skip.Exception, pytest.fail.Exception) as missing:
-            sys.exit(f"no broker to measure with: {missing}")
-        try:
-            logs = arguments.logs or Path(folder)
-            logs.mkdir(parents=True, exist_ok=True)
-            with console.status("throughput") as status:
-                found = measure(
-                    kafka.bootstrap_servers, logs, size, encodings=encodings, progress=lambda text: status.update(text)
-                )
-        except BenchmarkError as error:
-            sys.exit(f"error: {error}")
-        finally:
-            kafka.close()
+    with own_kafka() as (kafka, folder):
+        logs = arguments.logs or folder
+        logs.mkdir(parents=True, exist_ok=True)
+        with console.status("throughput") as status:
+            found = measure(
+                kafka.bootstrap_servers, logs, size, encodings=encodings, progress=lambda text: status.update(text)
+            )
     console.print(table(found, encodings))
     for words, name, target in BESIDE:
         if name in found:
